@@ -1,0 +1,7111 @@
+/* wsock.h - WebSocket (RFC 6455) in one file: client and server; blocking,
+ * polled, or with no I/O at all.  No dependency but the C library and the
+ * system's sockets.
+ *
+ * Do this in ONE C or C++ file of your program:
+ *
+ *     #define WSOCK_IMPLEMENTATION
+ *     #include "wsock.h"
+ *
+ * and in all others just include it.
+ *
+ * WHAT IT DOES NOT DO (yet): wss:// (TLS), permessage-deflate, proxies,
+ * redirects, Windows.  A wsock and all calls on it belong to one thread.
+ *
+ * THE SMALLEST CLIENT
+ *
+ *     #define WSOCK_IMPLEMENTATION
+ *     #include "wsock.h"
+ *     #include <stdio.h>
+ *
+ *     int main(void)
+ *     {
+ *         char text[4096];
+ *         wsock_status got;
+ *         wsock *ws = wsock_connect("ws://127.0.0.1:9001/", NULL);
+ *         wsock_send(ws, WSOCK_TEXT, "hello", 5);
+ *         if (wsock_receive(ws, text, sizeof text, &got) == WSOCK_OK
+ *             && got.kind == WSOCK_TEXT)
+ *             printf("%.*s\n", (int)got.bytes, text);
+ *         wsock_close(ws, 1000, "bye");
+ *         if (wsock_error(ws))
+ *             fprintf(stderr, "%s\n", wsock_error_text(ws));
+ *         wsock_free(ws);
+ *         return 0;
+ *     }
+ *
+ * wsock_connect() always returns a handle that may be asked for its error;
+ * the first failure sticks, later calls return it, so straight-line code is
+ * correct code.  (NULL comes back only when memory is out, and every
+ * function takes NULL.)
+ *
+ * THE SMALLEST SERVER
+ *
+ *     #define WSOCK_IMPLEMENTATION
+ *     #include "wsock.h"
+ *
+ *     int main(void)
+ *     {
+ *         wsock_event e;
+ *         wsock_server *server = wsock_listen("ws://127.0.0.1:9001/", NULL);
+ *         while (wsock_server_poll(server, &e, WSOCK_NEVER) >= 0)
+ *             if (e.type == WSOCK_EVENT_MESSAGE)
+ *                 wsock_send(e.ws, e.kind, e.data, e.size);
+ *         wsock_server_free(server);
+ *         return 0;
+ *     }
+ *
+ * THREE WAYS TO DRIVE A CONNECTION, fixed when it is made
+ *
+ *     blocking   wsock_connect(), wsock_accept()          wsock_receive()
+ *     polled     the same with WSOCK_NONBLOCKING; all     wsock_poll(),
+ *                connections of wsock_server_poll()       ..server_poll()
+ *     no I/O     wsock_new() alone: wsock_feed() bytes    wsock_next()
+ *                in, wsock_output() bytes out
+ *
+ * All three are the same code: the protocol core does no I/O, the connection
+ * layer puts the wsock_io callbacks around it, and the blocking and polled
+ * calls are two short loops around that.  The wrong reading call for a
+ * handle returns WSOCK_INVALID_OPERATION.
+ *
+ *     your program
+ *         wsock_receive          wsock_poll, wsock_server_poll
+ *         |  >>blocking             |  >>loop  >>server
+ *         +------------+------------+
+ *                      |  >>connection      I/O around the core
+ *                      |  >>core            handshake, frames, closing
+ *                      |  >>http  >>frame  >>utf8
+ *         wsock_io callbacks: yours, or the system's sockets   >>sockets
+ *
+ * Every name above is an anchor: search this file for ">>name".
+ *
+ * OPTIONS (struct wsock_options; zero means default)
+ *
+ *     flags              - WSOCK_NONBLOCKING and others (0)
+ *     connect_timeout    - TCP connection, ms (10,000)
+ *     handshake_timeout  - HTTP exchange, ms, either role (10,000)
+ *     send_timeout       - one blocking send, ms (30,000)
+ *     receive_timeout    - one blocking receive, ms (WSOCK_NEVER)
+ *     close_timeout      - waiting for the peer's Close, ms (10,000)
+ *     max_message        - largest assembled message, bytes (16 MiB)
+ *     max_header         - largest HTTP head, bytes (16 KiB)
+ *     receive_buffer     - read window of a loop, bytes (64 KiB)
+ *     send_limit         - soft bound of a send queue, bytes (1 MiB)
+ *     max_connections    - of a server (100,000)
+ *     backlog            - of a listening socket (1,024)
+ *     headers, subprotocols, extensions, origins, origin, user_agent
+ *     reserved_bits      - RSV bits of your own extensions (0)
+ *     io, system         - your transport; your allocator, clock, random
+ *     memory             - a block of yours: then nothing is ever allocated
+ *
+ * LIFETIME  Whatever the library hands out (event data, headers) lives until
+ * the next reading call (poll, next, receive, feed) on that connection or
+ * its server.  Event data may be changed in place.  wsock_why() and the
+ * close reason live until wsock_free().
+ *
+ * OWNERSHIP  Connections of wsock_server_poll() belong to the server: CLOSE
+ * is their last event, and the following poll frees them; wsock_free()
+ * earlier means no further events.  Accepted connections and those that you
+ * made are yours.  Only poll calls report and only poll calls free: a send
+ * that meets a dead peer leaves every handle valid, and CLOSE comes later.
+ * Every connection has at most one OPEN and exactly one CLOSE; a client
+ * that fails before OPEN also gets CLOSE, with the reason.
+ *
+ * RESULTS  0 done; positive "not now"; negative failed.  Poll calls: 1 an
+ * event, 0 none, negative ended.  The first failure sticks to the
+ * connection and wsock_why() has its full account.  Wrong calls,
+ * WSOCK_WOULD_BLOCK and a receive that timed out never stick.  After an
+ * orderly close wsock_error() is 0.
+ *
+ * FLUSHING  Sends made between an event and the next poll are gathered, and
+ * leave together: before the window is reused, before waiting, above
+ * 64 KiB, and in wsock_flush().  Once poll has returned 0 they leave at
+ * once, so that a game that sends after its polls loses no frame.
+ *
+ * BACKPRESSURE  send_limit is soft: below it a message is taken whole, at it
+ * wsock_send() returns WSOCK_WOULD_BLOCK and takes nothing; DRAIN comes once
+ * the queue has halved.  A polled connection whose queue is at its limit is
+ * not read, so that an echo loses nothing.  wsock_pause() does the same by
+ * hand.
+ *
+ * CLOSING  wsock_shutdown() sends Close and goes on receiving;
+ * wsock_close() sends Close if that was not done, and discards what still
+ * comes.  After the last Close frame, or a refusing HTTP response, the
+ * write side is shut, what arrives is discarded until the end of the stream
+ * or one second, then the socket is closed, so that unread data never turns
+ * the Close into a reset (RFC 6455 7.1.1).  The server ends TCP first.
+ *
+ * WITHOUT I/O, in five steps
+ *
+ *     1. wsock_new(WSOCK_CLIENT, url, o) or wsock_new(WSOCK_SERVER, 0, o)
+ *     2. n = wsock_output(ws, bufs, 8): write them, then
+ *        wsock_output_done(ws, bytes_written); until n is 0
+ *     3. bytes came: wsock_feed(ws, bytes, count); 0 bytes: end of stream
+ *     4. while (wsock_next(ws, &event) > 0) ...; it reads in place
+ *     5. go to 2; CLOSE is the last event: write what 2 still yields, close
+ *        your transport, wsock_free(ws)
+ *
+ *     Time-outs are yours then; wsock_abort() ends a connection at once.
+ *
+ * MEMORY  With options.memory a connection lives in your block of
+ * wsock_memory_needed() bytes and never allocates: receive_buffer bounds
+ * what it reads, max_message what it assembles (by default receive_buffer),
+ * send_limit what it queues.  What cannot fit is refused: 1009 to the peer,
+ * WSOCK_TOO_BIG to you.
+ *
+ * SIGNALS  The library installs no handler.  SIGPIPE never reaches you.  A
+ * signal ends a waiting poll call early (0); wsock_server_wake() may be
+ * called from a signal handler and from other threads.
+ *
+ * SETTINGS, as macros before the include, the same in every file
+ *
+ *     WSOCK_STATIC    - every function static: private to one file
+ *     WSOCK_API       - what to put before each declaration (dllexport...)
+ *     WSOCK_USE_POLL  - poll() instead of epoll on Linux
+ *
+ * Licence: public domain or MIT, as you like; see the end of the file.
+ */
+#if defined(WSOCK_IMPLEMENTATION) && !defined(WSOCK_IMPLEMENTED)
+/* What the implementation needs from the system's headers; it has to be said
+ * before the first of them. */
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE
+#endif
+#if defined(__APPLE__) && !defined(_DARWIN_C_SOURCE)
+#define _DARWIN_C_SOURCE
+#endif
+#endif
+
+#ifndef WSOCK_H
+#define WSOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifndef WSOCK_API
+#if defined(WSOCK_STATIC) && defined(__GNUC__)
+#define WSOCK_API static __attribute__((unused))
+#elif defined(WSOCK_STATIC)
+#define WSOCK_API static
+#else
+#define WSOCK_API extern
+#endif
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* -------------------------------------------------------------- >>api --
+ * Constants that are combined or switched on are ints, not enum types, so
+ * that C++ lets them be combined. */
+
+#define WSOCK_VERSION 0x000100 /* 0.1.0 */
+enum { WSOCK_PROTOCOL_VERSION = 13 }; /* Sec-WebSocket-Version */
+
+/* A connection.  A server and its event loop. */
+typedef struct wsock wsock;
+typedef struct wsock_server wsock_server;
+
+/* Roles of wsock_new(). */
+enum { WSOCK_CLIENT = 1, WSOCK_SERVER = 2 };
+
+/* Results.  Each name with the number and the line that wsock_result_text()
+ * gives for it; wsock_error_text() is more exact. */
+#define WSOCK_RESULTS(X)                                                      \
+    X(OK, 0, "done")                                                          \
+    X(WOULD_BLOCK, 1, "not now: the send queue is at options.send_limit")     \
+    X(INVALID_PARAMETER, -1, "an argument or option is not valid")            \
+    X(INVALID_OPERATION, -2, "this call does not fit the connection's state") \
+    X(NO_MEMORY, -3, "memory is out")                                         \
+    X(UNSUPPORTED, -4, "not in this build")                                   \
+    X(INVALID_URL, -5, "the URL is not a ws:// URL")                          \
+    X(TIMED_OUT, -6, "time is up")                                            \
+    X(CLOSED, -7, "the connection is closed")                                 \
+    X(CANCELLED, -8, "cancelled by another call")                             \
+    X(LOOKUP_FAILED, -9, "the host name has no address")                      \
+    X(CONNECT_FAILED, -10, "no connection to the host")                       \
+    X(CONNECTION_LOST, -11, "the peer went away without a Close frame")       \
+    X(IO_ERROR, -12, "the transport failed")                                  \
+    X(TLS_ERROR, -13, "TLS failed")                                           \
+    X(HTTP_ERROR, -14, "the peer's HTTP is malformed")                        \
+    X(REFUSED, -15, "the handshake was refused")                              \
+    X(INVALID_HANDSHAKE, -16, "the peer's handshake breaks RFC 6455")         \
+    X(UNSUPPORTED_SUBPROTOCOL, -17, "a subprotocol that was not offered")     \
+    X(UNSUPPORTED_EXTENSION, -18, "an extension that was not offered")        \
+    X(PROTOCOL_ERROR, -19, "the peer broke RFC 6455")                         \
+    X(INVALID_UTF8, -20, "the peer sent text that is not UTF-8")              \
+    X(TOO_BIG, -21, "larger than a limit allows")                             \
+    X(RANDOM_FAILED, -22, "the system's random source failed")                \
+    X(LISTEN_FAILED, -23, "the address cannot be listened on")                \
+    X(ABORTED, -24, "ended by wsock_abort")
+#define WSOCK__ENUM(name, value, text) WSOCK_##name = value,
+enum { WSOCK_RESULTS(WSOCK__ENUM) WSOCK__RESULTS_END };
+#undef WSOCK__ENUM
+
+/* `kind` is one word: what a message, part or frame is.  A part that is not
+ * the last carries WSOCK_FRAGMENT; every part of a message names the type of
+ * the whole (RFC 6455 5.4).  wsock_send(to, e.kind, e.data, e.size) forwards
+ * any part. */
+enum {
+    WSOCK_TEXT = 0x1,
+    WSOCK_BINARY = 0x2,
+    WSOCK_CLOSE = 0x8,
+    WSOCK_PING = 0x9,
+    WSOCK_PONG = 0xA,
+    WSOCK_RSV3 = 0x10, /* reserved bits, for extensions of your own: */
+    WSOCK_RSV2 = 0x20, /* see options.reserved_bits */
+    WSOCK_RSV1 = 0x40,
+    WSOCK_FRAGMENT = 0x100, /* more of this message follows */
+    WSOCK_BORROW = 0x200    /* send: memory used in place until SENT */
+};
+
+/* Close codes (RFC 6455 7.4.1 and IANA's registry).  Also allowed on the
+ * wire: 3000 to 3999 (libraries) and 4000 to 4999 (private use). */
+enum {
+    WSOCK_CLOSE_NORMAL = 1000,
+    WSOCK_CLOSE_GOING_AWAY = 1001,
+    WSOCK_CLOSE_PROTOCOL_ERROR = 1002,
+    WSOCK_CLOSE_UNSUPPORTED_DATA = 1003,
+    WSOCK_CLOSE_NO_STATUS = 1005, /* never on the wire: no code was given */
+    WSOCK_CLOSE_ABNORMAL = 1006,  /* never on the wire: no Close came */
+    WSOCK_CLOSE_INVALID_DATA = 1007,
+    WSOCK_CLOSE_POLICY_VIOLATION = 1008,
+    WSOCK_CLOSE_TOO_BIG = 1009,
+    WSOCK_CLOSE_MISSING_EXTENSION = 1010,
+    WSOCK_CLOSE_INTERNAL_ERROR = 1011,
+    WSOCK_CLOSE_SERVICE_RESTART = 1012,
+    WSOCK_CLOSE_TRY_AGAIN_LATER = 1013,
+    WSOCK_CLOSE_BAD_GATEWAY = 1014,
+    WSOCK_CLOSE_TLS_HANDSHAKE = 1015 /* never on the wire */
+};
+
+/* What wsock_state() answers. */
+enum {
+    WSOCK_STATE_CONNECTING = 1, /* until the handshake is done */
+    WSOCK_STATE_OPEN = 2,
+    WSOCK_STATE_CLOSING = 3, /* a Close was sent or received, or it failed */
+    WSOCK_STATE_CLOSED = 4
+};
+
+/* Where a connection failed (wsock_failure.phase). */
+enum {
+    WSOCK_PHASE_SETUP = 1, /* options, URL, listening */
+    WSOCK_PHASE_LOOKUP = 2,
+    WSOCK_PHASE_TCP = 3,
+    WSOCK_PHASE_TLS = 4,
+    WSOCK_PHASE_HTTP = 5,
+    WSOCK_PHASE_WEBSOCKET = 6
+};
+
+/* What was being done (wsock_failure.operation). */
+enum {
+    WSOCK_OPERATION_CONNECT = 1,
+    WSOCK_OPERATION_SEND = 2,
+    WSOCK_OPERATION_RECEIVE = 3,
+    WSOCK_OPERATION_CLOSE = 4
+};
+
+/* Event types. */
+enum {
+    WSOCK_EVENT_NONE = 0,
+    WSOCK_EVENT_OPEN = 1,    /* the handshake is done; sends may begin */
+    WSOCK_EVENT_MESSAGE = 2, /* kind, data, size: a message, or a part */
+    WSOCK_EVENT_PING = 3,    /* data, size; it has been answered already */
+    WSOCK_EVENT_PONG = 4,    /* data, size */
+    WSOCK_EVENT_SENT = 5,    /* context, code: a borrowed send is done */
+    WSOCK_EVENT_DRAIN = 6,   /* the send queue has halved: go on sending */
+    WSOCK_EVENT_CLOSE = 7    /* code, data, size (the reason), why: the end */
+};
+
+/* Special values: times in milliseconds, sizes in bytes. */
+enum { WSOCK_NEVER = -1 };
+#define WSOCK_UNLIMITED ((size_t)-1)
+
+/* Bits of options.flags. */
+enum {
+    WSOCK_NONBLOCKING = 0x01, /* polled: wsock_poll() instead of receive */
+    WSOCK_PARTS = 0x02,       /* hand out messages in parts, as they come */
+    WSOCK_CONTROL = 0x04,     /* wsock_receive() also returns PING, PONG */
+    WSOCK_NO_UTF8_CHECK = 0x08, /* received text may be anything */
+    /* Client: masking keys of zero.  Server: also takes unmasked frames.
+     * Never across the internet: a malicious page could then put bytes of
+     * its choice before proxies and caches (RFC 6455 10.3). */
+    WSOCK_UNSAFE_NO_MASKING = 0x10,
+    /* With options.memory: driven by wsock_feed() alone, so no room for a
+     * read window is set aside. */
+    WSOCK_CORE_ONLY = 0x20
+};
+
+/* A piece of memory, for gather lists. */
+typedef struct wsock_buf {
+    const void *data;
+    size_t size;
+} wsock_buf;
+
+/* What wsock_receive() put into the caller's buffer. */
+typedef struct wsock_status {
+    size_t bytes;  /* bytes written */
+    unsigned kind; /* WSOCK_TEXT or BINARY, | FRAGMENT; WSOCK_CLOSE */
+} wsock_status;
+
+/* Why a connection ended; wsock_why().  Fields that do not apply are 0. */
+typedef struct wsock_failure {
+    int code;      /* WSOCK_OK after an orderly close, else what failed */
+    int phase;     /* WSOCK_PHASE_... */
+    int operation; /* WSOCK_OPERATION_... */
+    int os_code;   /* errno, WSAGetLastError() or getaddrinfo()'s code */
+    int tls_code;
+    int http_status;        /* of the response, received or sent */
+    const char *body;       /* start of a refusing response's body, */
+    size_t body_size;       /* up to 4 KiB; not NUL-terminated */
+    int close_sent;         /* close code in our Close frame, 0: none sent */
+    int close_received;     /* in the peer's; 1005: empty; 0: none came */
+    const char *close_reason; /* the peer's, UTF-8, never NULL */
+    const char *text;       /* one line: the cause, and the knob to turn */
+} wsock_failure;
+
+/* What a poll call reports; which fields count stands at the event types. */
+typedef struct wsock_event {
+    int type;  /* WSOCK_EVENT_... */
+    int code;  /* CLOSE: the peer's close code, 1005 none in it, 1006 no
+                * Close came.  SENT: WSOCK_OK, or why it was not sent */
+    wsock *ws; /* whose event it is */
+    unsigned kind;
+    void *data; /* lives until the next reading call; may be changed */
+    size_t size;
+    void *context;            /* SENT: as given to wsock_sendv() */
+    const wsock_failure *why; /* CLOSE: never NULL; why->code 0: orderly */
+} wsock_event;
+
+/* A transport.  All callbacks but `wait` must not block.  Every one gets
+ * `user`.  Returns: WSOCK_OK (0), a count, WSOCK_WANT_READ or
+ * WSOCK_WANT_WRITE (nothing was done; call again once the transport below
+ * can be read or written, whichever way this call goes), or
+ * WSOCK_TRANSPORT_ERROR.  After an error of `write` what came before is still
+ * read; after any other only `explain` (at once) and `close` follow. */
+enum {
+    WSOCK_WANT_READ = -1,
+    WSOCK_WANT_WRITE = -2,
+    WSOCK_TRANSPORT_ERROR = -3
+};
+typedef struct wsock_io {
+    /* Connect, or go on connecting; called until it returns WSOCK_OK.  NULL:
+     * open already.  host, port: of the URL; NULL and 0 after attach. */
+    int (*open)(void *user, const char *host, int port);
+    /* Read up to `size` bytes (at least 1).  Returns the count, 0 at the end
+     * of the stream, WANT or error. */
+    ptrdiff_t (*read)(void *user, void *data, size_t size);
+    /* Write a gather list (count at least 1, sizes above 0).  Returns the
+     * bytes taken, which may be fewer; WANT or error.  After WANT the next
+     * call offers the same bytes again, perhaps more, perhaps elsewhere. */
+    ptrdiff_t (*write)(void *user, const wsock_buf *bufs, size_t count);
+    /* Nothing more will be written: shut the write side.  0, WANT, error.
+     * NULL: nothing to do. */
+    int (*finish)(void *user);
+    /* Block until the transport may be read (wants & 1) or written
+     * (wants & 2), or `timeout` ms have passed (-1: no limit).  Returns 0,
+     * or WSOCK_TRANSPORT_ERROR.  NULL: `fd` is waited on. */
+    int (*wait)(void *user, int wants, int timeout);
+    /* The socket to wait on, or -1.  NULL: none; a poll call then tries
+     * every time and never waits. */
+    intptr_t (*fd)(void *user);
+    /* After an error: fill in os_code, tls_code, and text (memory that lives
+     * until `close`); a field left alone keeps its general value.  NULL:
+     * nothing to add. */
+    void (*explain)(void *user, wsock_failure *failure);
+    /* Release everything; the last call, exactly once.  NULL: nothing. */
+    void (*close)(void *user);
+    void *user;
+} wsock_io;
+
+/* What the library takes from the system.  A NULL callback means the
+ * default: malloc and free, the monotonic clock, the OS's secure source. */
+typedef struct wsock_system {
+    void *(*alloc)(void *user, size_t size); /* NULL when out of memory */
+    void (*free)(void *user, void *memory, size_t size);
+    int64_t (*now)(void *user); /* milliseconds, never going back */
+    int (*random)(void *user, void *bytes, size_t size); /* 0: done */
+    void *user;
+} wsock_system;
+
+/* Options.  Start from a zeroed struct: wsock_options o = {0};  Strings are
+ * copied; lists (NULL-terminated arrays), `io` and `system` are borrowed as
+ * long as the connection or the server lives, with all they point to.
+ * Connections of a server share its options. */
+typedef struct wsock_options {
+    unsigned flags; /* WSOCK_NONBLOCKING, ... */
+    void *user;     /* first value of wsock_user() */
+
+    /* Times in milliseconds.  0: the default; WSOCK_NEVER: no limit. */
+    int connect_timeout;   /* transport open (10,000) */
+    int handshake_timeout; /* from there to OPEN (10,000) */
+    int send_timeout;      /* one blocking wsock_send (30,000) */
+    int receive_timeout;   /* one wsock_receive (WSOCK_NEVER) */
+    int close_timeout;     /* from our Close to the peer's (10,000) */
+
+    /* Sizes in bytes.  0: the default; WSOCK_UNLIMITED: no limit. */
+    size_t max_message; /* of an assembled message (16 MiB), inclusive; parts
+                         * and wsock_receive() are not bound by it */
+    size_t max_header;  /* of the peer's HTTP head (16 KiB) */
+    size_t receive_buffer; /* read window, one a loop (64 KiB) */
+    size_t send_limit;     /* soft bound of a send queue (1 MiB) */
+    size_t max_connections; /* of a server (100,000): at it, new ones wait in
+                             * the system's backlog */
+    int backlog;            /* of the listening socket (1,024) */
+
+    /* Lists end with NULL.  CR, LF and NUL are refused in all of them. */
+    const char *const *headers;      /* "Name: value", sent in our head */
+    const char *const *subprotocols; /* client: offers, best first; server:
+                                      * what it speaks; the first of the
+                                      * client's that is in it is taken */
+    const char *const *extensions;   /* your own (at most 16), as
+                                      * "name; parameter=value"; see
+                                      * reserved_bits, wsock_extensions() */
+    const char *const *origins; /* server: allowed Origins; NULL: any.  A
+                                 * request without Origin is no browser's
+                                 * and is let in */
+    const char *origin;     /* client: Origin header (none) */
+    const char *user_agent; /* client: User-Agent header (none) */
+    unsigned reserved_bits; /* WSOCK_RSV1|..: bits that an agreed extension
+                             * of yours may set on data frames */
+
+    const wsock_io *io;         /* client: transport instead of sockets */
+    const wsock_system *system; /* allocator, clock, random */
+    void *memory;       /* the connection's only memory; malloc's alignment.
+                         * Yours again after wsock_free() */
+    size_t memory_size; /* at least wsock_memory_needed() */
+} wsock_options;
+
+/* --------------------------------------------------------- making one -- */
+
+/* wsock_connect() -- connect to a ws:// URL as a client.
+ * The same as wsock_new(WSOCK_CLIENT, url, options) and wsock_dial().
+ *   url      in  "ws://host[:port][/path][?query]", an IPv6 address in [ ];
+ *                copied
+ *   options  in  copied (lists borrowed, see wsock_options); NULL: defaults
+ * Returns  a handle, always to be freed with wsock_free(); ask wsock_error()
+ *          whether it is open.  NULL only when memory is out.
+ * Blocks   until open or failed; with WSOCK_NONBLOCKING only for a name
+ *          look-up (numeric addresses never): OPEN or CLOSE comes later.
+ * Source   RFC 6455 4.1. */
+WSOCK_API wsock *wsock_connect(const char *url, const wsock_options *options);
+
+/* wsock_new() -- make a connection that has no transport yet.
+ * Drive it with wsock_feed() and wsock_output(), or give it a transport with
+ * wsock_dial() or wsock_attach().
+ *   role     in  WSOCK_CLIENT or WSOCK_SERVER
+ *   url      in  client: as for wsock_connect(); server: NULL
+ *   options  in  copied (lists borrowed); NULL: defaults
+ * Returns  a handle whose wsock_error() tells what is wrong with url or
+ *          options; NULL when memory is out, or options.memory too small.
+ * Blocks   never.  Allocates: yes, unless options.memory is given. */
+WSOCK_API wsock *wsock_new(int role, const char *url,
+                           const wsock_options *options);
+
+/* wsock_dial() -- open the transport to the URL's host: options.io, or a TCP
+ * socket; then shake hands.
+ * Returns  WSOCK_OK when open (blocking) or begun (polled), or the failure;
+ *          WSOCK_INVALID_OPERATION for a server, or if it has a transport.
+ * Blocks   as wsock_connect(). */
+WSOCK_API int wsock_dial(wsock *ws);
+
+/* wsock_attach() -- run a connection over a transport of yours, then shake
+ * hands, in either role.
+ *   io  in  copied; on success its `close` is called once, by wsock_free()
+ *           or earlier
+ * Returns  as wsock_dial(); on a wrong call io stays yours. */
+WSOCK_API int wsock_attach(wsock *ws, const wsock_io *io);
+
+/* wsock_free() -- end a connection at once and release it.
+ * What is queued is offered to the transport one last time, without waiting;
+ * no Close frame is added: call wsock_close() before for an orderly end.
+ * Borrowed memory is yours again at return.  NULL is ignored. */
+WSOCK_API void wsock_free(wsock *ws);
+
+/* wsock_memory_needed() -- bytes of options.memory that a connection with
+ * these options takes.  memory and memory_size in them are ignored.  0 when
+ * the sum overflows. */
+WSOCK_API size_t wsock_memory_needed(int role, const char *url,
+                                     const wsock_options *options);
+
+/* ------------------------------------------------- sending and closing --
+ * One way for blocking, polled and core handles alike. */
+
+/* wsock_send() -- send a message, a part of one, a ping or a pong.
+ *   kind  in  WSOCK_TEXT or WSOCK_BINARY, | WSOCK_FRAGMENT for every part
+ *             but the last, | RSV bits; WSOCK_PING or WSOCK_PONG (size up to
+ *             125, between parts too)
+ *   data  in  `size` bytes, copied or sent at return; NULL only if size is
+ *             0.  Text is to be UTF-8; that is not checked
+ * Returns  WSOCK_OK            taken
+ *          WSOCK_WOULD_BLOCK   polled or core: the queue is at send_limit;
+ *                              nothing was taken; wait for DRAIN
+ *          WSOCK_INVALID_PARAMETER, WSOCK_INVALID_OPERATION   a wrong call
+ *                              (not open, Close sent, text inside a binary
+ *                              message...); nothing was taken, not sticky
+ *          WSOCK_CLOSED        the peer has closed
+ *          WSOCK_TOO_BIG       can never fit options.memory; not sticky
+ *          else the connection's failure, which sticks
+ * Blocks   blocking handles: until the transport has taken it, or
+ *          options.send_timeout (WSOCK_TIMED_OUT, which sticks).
+ * Source   RFC 6455 5.4, 5.5.2, 5.6, 6.1. */
+WSOCK_API int wsock_send(wsock *ws, unsigned kind, const void *data,
+                         size_t size);
+
+/* wsock_sendv() -- the same from a gather list, as one frame.
+ *   bufs     in  `count` pieces, joined
+ *   context  in  with WSOCK_BORROW: given back in the SENT event
+ * With kind | WSOCK_BORROW the memory of the pieces (not the list) is used
+ * in place, and is yours again when the SENT event comes (code tells whether
+ * it was sent), or at wsock_free().  Polled and core handles only; count may
+ * be 0 to 64.
+ * Returns  as wsock_send(); on anything but WSOCK_OK no SENT will come. */
+WSOCK_API int wsock_sendv(wsock *ws, unsigned kind, const wsock_buf *bufs,
+                          size_t count, void *context);
+
+/* wsock_shutdown() -- send Close; receiving goes on.
+ *   code    in  1000..1003, 1007..1014, 3000..4999; 0 or 1005: a Close
+ *               without code
+ *   reason  in  UTF-8, up to 123 bytes, NUL-terminated; NULL: none.  Must be
+ *               empty without code
+ * Returns  WSOCK_OK; WSOCK_INVALID_PARAMETER; WSOCK_INVALID_OPERATION when
+ *          not open or Close was sent already; or the sticky failure.
+ * Blocks   blocking handles: as wsock_send().   Source   RFC 6455 5.5.1. */
+WSOCK_API int wsock_shutdown(wsock *ws, int code, const char *reason);
+
+/* wsock_close() -- close in order: send Close if that was not done, wait for
+ * the peer's, discard what comes until then.
+ *   code, reason  in  as for wsock_shutdown(); ignored when Close was sent
+ * Returns  WSOCK_OK when closed, also when it was closed already; polled and
+ *          core: when closing has begun, CLOSE follows;
+ *          WSOCK_INVALID_PARAMETER; WSOCK_TIMED_OUT after
+ *          options.close_timeout; or the sticky failure.  The handle stays;
+ *          free it.
+ * Blocks   blocking handles: until closed, or options.close_timeout. */
+WSOCK_API int wsock_close(wsock *ws, int code, const char *reason);
+
+/* wsock_close_status() -- what the peer's Close frame said.
+ *   *code    out  the close code, WSOCK_CLOSE_NO_STATUS if it had none
+ *   *reason  out  UTF-8, NUL-terminated, valid until wsock_free(); either
+ *                 pointer may be NULL
+ * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION while no Close has come. */
+WSOCK_API int wsock_close_status(const wsock *ws, int *code,
+                                 const char **reason);
+
+/* wsock_abort() -- drop the connection now, without a Close frame.
+ * Polled and core: every borrowed send gets its SENT event, with code
+ * WSOCK_ABORTED, then CLOSE comes.   Returns  WSOCK_OK.   Blocks: never. */
+WSOCK_API int wsock_abort(wsock *ws);
+
+/* ------------------------------------------------------------ blocking -- */
+
+/* wsock_receive() -- wait for a message, or for as much of it as fits.
+ *   data    out  `size` bytes, at least 1
+ *   status  out  bytes and kind; unchanged unless WSOCK_OK is returned
+ * A message that is larger than the buffer comes as several, all but the
+ * last with WSOCK_FRAGMENT, whatever the framing on the wire was.  FRAGMENT
+ * means that the buffer is full, or with WSOCK_PARTS that more is to come.
+ * Text may be cut inside a character then.  kind WSOCK_CLOSE: the peer's
+ * Close has come; see wsock_close_status(), then call wsock_close().
+ * Returns  WSOCK_OK
+ *          WSOCK_TIMED_OUT   after options.receive_timeout; nothing is lost,
+ *                            call again
+ *          WSOCK_INVALID_OPERATION  the Close was received before, or the
+ *                            handle is not a blocking one
+ *          else the connection's failure, which sticks.
+ * Source   RFC 6455 6.2. */
+WSOCK_API int wsock_receive(wsock *ws, void *data, size_t size,
+                            wsock_status *status);
+
+/* ------------------------------------------------------------- polling -- */
+
+/* wsock_poll() -- do what is to be done on a polled connection and report
+ * one event.
+ *   event    out  filled when 1 is returned, else its type is NONE
+ *   timeout  in   how long to wait for one, in ms: 0 not at all,
+ *                 WSOCK_NEVER as long as it takes
+ * Returns  1 an event; 0 none (time is up, or a signal came); negative: the
+ *          connection has ended and CLOSE was reported: free it. */
+WSOCK_API int wsock_poll(wsock *ws, wsock_event *event, int timeout);
+
+/* wsock_flush() -- offer what is queued to the transport, without waiting.
+ * Returns  WSOCK_OK when all was taken, WSOCK_WOULD_BLOCK when some is left
+ *          (polls go on with it), or the sticky failure. */
+WSOCK_API int wsock_flush(wsock *ws);
+
+/* wsock_pause() -- stop (on != 0) or resume reading a polled connection.
+ * Messages that have been read already wait too.   Returns  WSOCK_OK. */
+WSOCK_API int wsock_pause(wsock *ws, int on);
+
+/* ------------------------------------------------------------- no I/O -- */
+
+/* wsock_feed() -- lend bytes that came from the wire.
+ *   bytes  in  `size` bytes; they are unmasked in place, and stay lent until
+ *              wsock_next() returns 0 or less.  0 bytes: end of the stream
+ * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION when the bytes fed before have
+ *          not been read to the end, or the connection has a transport. */
+WSOCK_API int wsock_feed(wsock *ws, void *bytes, size_t size);
+
+/* wsock_next() -- read one event out of the fed bytes.
+ * Returns  1 an event, 0 none: take the output, then feed more; negative:
+ *          CLOSE was reported, the connection has ended. */
+WSOCK_API int wsock_next(wsock *ws, wsock_event *event);
+
+/* wsock_output() -- the bytes to write next.
+ *   bufs   out  up to `count` pieces, which stay where they are until
+ *               wsock_output_done(), whatever is sent or fed meanwhile
+ * Returns  how many pieces; 0: nothing to write. */
+WSOCK_API size_t wsock_output(wsock *ws, wsock_buf *bufs, size_t count);
+
+/* wsock_output_done() -- `size` bytes of wsock_output()'s were written; fewer
+ * than offered is fine, the next wsock_output() goes on behind them.
+ * Returns  WSOCK_OK; WSOCK_INVALID_PARAMETER when more than was offered. */
+WSOCK_API int wsock_output_done(wsock *ws, size_t size);
+
+/* wsock_head_out() -- one line of our HTTP head, for programs that own an
+ * HTTP stack.  Calling it takes the head out of wsock_output() for good.
+ * Client: at once.  Server: after wsock_head_in().
+ *   i       in   0: the first line, in *value, with *name ""; 1...: headers
+ *   *name, *value  out  valid until the next reading call
+ * Returns  WSOCK_OK; WSOCK_CLOSED when there is no line i;
+ *          WSOCK_INVALID_OPERATION when there is no head now. */
+WSOCK_API int wsock_head_out(wsock *ws, size_t i, const char **name,
+                             const char **value);
+
+/* wsock_head_in() -- the peer's HTTP head, parsed by your HTTP stack.
+ *   first_line  in  "HTTP/1.1 101 Switching Protocols", or the request line
+ *   headers     in  NULL-terminated list of "Name: value"
+ * Returns  WSOCK_OK: the handshake is good; server: send the head that
+ *          wsock_head_out() yields.  Then feed and output carry frames only.
+ *          WSOCK_REFUSED, WSOCK_INVALID_HANDSHAKE, WSOCK_HTTP_ERROR,
+ *          WSOCK_UNSUPPORTED_SUBPROTOCOL, WSOCK_UNSUPPORTED_EXTENSION: not;
+ *          a server then sends the refusal that wsock_head_out() yields.
+ *          WSOCK_INVALID_OPERATION: not waiting for a head. */
+WSOCK_API int wsock_head_in(wsock *ws, const char *first_line,
+                            const char *const *headers);
+
+/* ----------------------------------------------------------- questions --
+ * None of them blocks or changes anything.  NULL is answered. */
+
+/* The state: WSOCK_STATE_...; CLOSED for NULL. */
+WSOCK_API int wsock_state(const wsock *ws);
+/* The failure that stuck, 0 if none; WSOCK_NO_MEMORY for NULL. */
+WSOCK_API int wsock_error(const wsock *ws);
+/* The same as one line of English, never NULL; valid until wsock_free(). */
+WSOCK_API const char *wsock_error_text(const wsock *ws);
+/* The full account, never NULL; valid until wsock_free(). */
+WSOCK_API const wsock_failure *wsock_why(const wsock *ws);
+/* The subprotocol agreed on, NULL if none. */
+WSOCK_API const char *wsock_subprotocol(const wsock *ws);
+/* The extensions agreed on: bit i stands for options.extensions[i]. */
+WSOCK_API unsigned wsock_extensions(const wsock *ws);
+/* The value of a header of the peer's head, the first if it came several
+ * times, NULL if it did not.  From OPEN (or wsock_connect()) to the next
+ * reading call; after a refusal until wsock_free(). */
+WSOCK_API const char *wsock_header(const wsock *ws, const char *name);
+/* Bytes queued and not yet taken by the transport. */
+WSOCK_API size_t wsock_queued(const wsock *ws);
+/* The peer's address, as "192.0.2.1:80" or "[2001:db8::1]:80", into `size`
+ * bytes (64 are enough).  WSOCK_OK; WSOCK_INVALID_OPERATION: no socket. */
+WSOCK_API int wsock_peer(const wsock *ws, char *text, size_t size);
+/* A pointer of yours: options.user at first. */
+WSOCK_API void *wsock_user(const wsock *ws);
+WSOCK_API void wsock_set_user(wsock *ws, void *user);
+/* The options in force, defaults filled in.  NULL for NULL. */
+WSOCK_API const wsock_options *wsock_effective_options(const wsock *ws);
+/* A result as its name ("WSOCK_TIMED_OUT") and as one line of English. */
+WSOCK_API const char *wsock_result_name(int result);
+WSOCK_API const char *wsock_result_text(int result);
+
+/* -------------------------------------------------------------- server -- */
+
+/* wsock_listen() -- listen on the host and port of a ws:// URL.
+ *   url      in  "ws://127.0.0.1:9001/"; port 0: any free one, see
+ *                wsock_server_port(); "ws://0.0.0.0:.." or "ws://[::]:..":
+ *                every address.  Its path does not matter
+ *   options  in  of the server and of all its connections; NULL: defaults
+ * Returns  a handle that may be asked wsock_server_why(); NULL only when
+ *          memory is out.   Blocks: for a name look-up. */
+WSOCK_API wsock_server *wsock_listen(const char *url,
+                                     const wsock_options *options);
+
+/* wsock_server_poll() -- do what is to be done on all connections and report
+ * one event.  Parameters as for wsock_poll().
+ * Returns  1 an event; 0 none (time is up, a signal, wsock_server_wake());
+ *          negative: listening failed, or wsock_server_close() has ended
+ *          the last connection. */
+WSOCK_API int wsock_server_poll(wsock_server *server, wsock_event *event,
+                                int timeout);
+
+/* wsock_accept() -- wait for the next connection that has shaken hands.
+ * All handshakes go on at the same time: a slow client delays nobody.
+ *   *out     out  a connection of yours, blocking unless the server's
+ *                 options say WSOCK_NONBLOCKING; free it before the server
+ *                 or after.  NULL on anything but WSOCK_OK
+ *   timeout  in   ms; 0: do not wait; WSOCK_NEVER
+ * Returns  WSOCK_OK; WSOCK_TIMED_OUT (also for a signal or a wake);
+ *          WSOCK_INVALID_OPERATION on a server that is driven by
+ *          wsock_server_poll(); else the server's failure. */
+WSOCK_API int wsock_accept(wsock_server *server, wsock **out, int timeout);
+
+/* wsock_server_wake() -- let a waiting poll or accept return 0 / TIMED_OUT
+ * soon.  The one call that other threads and signal handlers may make. */
+WSOCK_API int wsock_server_wake(wsock_server *server);
+
+/* wsock_server_close() -- stop listening and close every connection with
+ * 1001.  Polls go on; they return WSOCK_CLOSED when all have ended. */
+WSOCK_API int wsock_server_close(wsock_server *server);
+
+/* wsock_server_free() -- end and free the server and its connections. */
+WSOCK_API void wsock_server_free(wsock_server *server);
+
+/* The port in use; the connections now; the failure that stuck. */
+WSOCK_API int wsock_server_port(const wsock_server *server);
+WSOCK_API size_t wsock_server_count(const wsock_server *server);
+WSOCK_API int wsock_server_error(const wsock_server *server);
+WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *server);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* WSOCK_H */
+
+/* =================================================== >>implementation == */
+#if defined(WSOCK_IMPLEMENTATION) && !defined(WSOCK_IMPLEMENTED)
+#define WSOCK_IMPLEMENTED
+
+/* ----------------------------------------------------------- >>platform --
+ * What the system gives: headers, clock, secure random bytes, memory.  The
+ * other places with conditional code are >>sockets and >>poller. */
+
+#if !(defined(__unix__) || defined(__unix) || defined(__APPLE__))
+#error "wsock.h: only POSIX systems are supported by this version"
+#endif
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__GLIBC__) && !defined(__USE_MISC)
+#error "wsock.h: a system header came before it with -std=c99: include the \
+implementation first, or compile with -D_GNU_SOURCE"
+#endif
+
+#if defined(__linux__)
+#define WSOCK__LINUX 1
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#else
+#define WSOCK__LINUX 0
+#endif
+
+/* tcc lays out struct epoll_event without its packing: poll() is right. */
+#if WSOCK__LINUX && !defined(WSOCK_USE_POLL) && !defined(__TINYC__)
+#define WSOCK__EPOLL 1
+#include <sys/epoll.h>
+#else
+#define WSOCK__EPOLL 0
+#endif
+
+#if defined(__GNUC__)
+#define WSOCK__FORMAT(f, a) __attribute__((format(printf, f, a)))
+#define WSOCK__UNLIKELY(x) __builtin_expect(!!(x), 0)
+#else
+#define WSOCK__FORMAT(f, a)
+#define WSOCK__UNLIKELY(x) (x)
+#endif
+
+static void *wsock__system_alloc(void *user, size_t size)
+{
+    (void)user;
+    return malloc(size);
+}
+
+static void wsock__system_free(void *user, void *memory, size_t size)
+{
+    (void)user;
+    (void)size;
+    free(memory);
+}
+
+static int64_t wsock__system_now(void *user)
+{
+    struct timespec t;
+    (void)user;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* /dev/urandom, for systems and sandboxes without the system call. */
+static int wsock__random_device(uint8_t *bytes, size_t size)
+{
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && size > 0) {
+        ssize_t n = read(fd, bytes, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        bytes += n;
+        size -= (size_t)n;
+    }
+    if (fd >= 0)
+        close(fd);
+    return size == 0 ? 0 : -1;
+}
+
+static int wsock__system_random(void *user, void *bytes, size_t size)
+{
+    (void)user;
+#if WSOCK__LINUX
+    /* Up to 256 bytes never come in part once the pool is seeded. */
+    while (size <= 256) {
+        ssize_t n = getrandom(bytes, size, 0);
+        if (n == (ssize_t)size)
+            return 0;
+        if (n >= 0 || errno != EINTR)
+            break;
+    }
+#endif
+    return wsock__random_device((uint8_t *)bytes, size);
+}
+
+/* -------------------------------------------------------------- >>types --
+ * The private structs.  One wsock is one connection, whichever way it is
+ * driven.  While it is idle it owns itself and nothing else: receive state
+ * (`in`), send queue (`out`) and rare state hang on pointers that are NULL
+ * then.  A loop has the parts that connections share; a connection that is
+ * not a server's has a loop of its own. */
+
+typedef struct wsock__loop wsock__loop;
+
+/* Phases: how far a connection has come. */
+enum {
+    WSOCK__PHASE_NEW,       /* no transport, head may be exchanged by hand */
+    WSOCK__PHASE_OPENING,   /* the transport is connecting */
+    WSOCK__PHASE_HANDSHAKE, /* HTTP heads are being exchanged */
+    WSOCK__PHASE_OPEN,      /* frames; Close may be under way */
+    WSOCK__PHASE_LINGER,    /* all is said: flush, shut, discard, see >>close */
+    WSOCK__PHASE_DONE       /* nothing will come or go */
+};
+
+/* Bits of wsock.bits. */
+enum {
+    WSOCK__CLOSE_SENT = 0x0001,     /* our Close is in the queue or gone */
+    WSOCK__CLOSE_RECEIVED = 0x0002, /* the peer's has been read */
+    WSOCK__DISCARD = 0x0004,        /* wsock_close(): messages are dropped */
+    WSOCK__PAUSED = 0x0008,
+    WSOCK__END_OF_STREAM = 0x0010, /* the transport has no more to read */
+    WSOCK__WRITE_DEAD = 0x0020,    /* writing failed; reading may go on */
+    WSOCK__FINISHED = 0x0040,      /* the write side is shut */
+    WSOCK__STUCK = 0x0080,         /* the transport refused bytes: wait */
+    WSOCK__READ_WANTS_WRITE = 0x0100,
+    WSOCK__WRITE_WANTS_READ = 0x0200,
+    WSOCK__NEEDS_DRAIN = 0x0400,    /* a send was refused at the limit */
+    WSOCK__HEAD_BY_HAND = 0x0800,   /* wsock_head_out() has the head */
+    WSOCK__CLOSE_REPORTED = 0x1000, /* the last event is out */
+    WSOCK__LISTED = 0x2000,         /* in the loop's work list */
+    WSOCK__SERVER_OWNED = 0x8000,   /* lives in the slab of a server */
+    WSOCK__HELD = 0x10000,    /* not read: the send queue is at its limit */
+    WSOCK__OPENED = 0x20000,  /* the handshake was good */
+    WSOCK__NO_BODY = 0x40000, /* the request's method was HEAD */
+    WSOCK__BLOCKING = 0x80000 /* its calls wait */
+};
+
+/* Bits of wsock.work: why it stands in the loop's work list. */
+enum {
+    WSOCK__WORK_READ = 1,
+    WSOCK__WORK_WRITE = 2,
+    WSOCK__WORK_LOOK = 4 /* something to flush, parse or report */
+};
+
+/* Bits of wsock.pending: what the next reading call has to do first. */
+enum {
+    WSOCK__PENDING_OPEN = 1,
+    WSOCK__PENDING_RELEASE = 2, /* free what the last event lent out */
+    WSOCK__PENDING_SENT = 4,
+    WSOCK__PENDING_DRAIN = 8,
+    WSOCK__PENDING_CLOSE = 16
+};
+
+/* Timer lists: all timers of a list run equally long, so that a new one
+ * always belongs at the end. */
+enum {
+    WSOCK__TIMER_CONNECT,
+    WSOCK__TIMER_HANDSHAKE,
+    WSOCK__TIMER_CLOSE,
+    WSOCK__TIMER_LINGER,
+    WSOCK__TIMERS,
+    WSOCK__TIMER_NONE = WSOCK__TIMERS
+};
+
+/* Effective options, shared by all connections made with them. */
+typedef struct wsock__config {
+    wsock_options o;
+    wsock_system system;
+    size_t references;
+    size_t size;      /* of this block; 0: part of options.memory */
+    size_t head_size; /* room that our HTTP head needs */
+    const char *host; /* strings of the URL, in this block */
+    const char *host_header;
+    const char *target;
+    int port;
+} wsock__config;
+
+/* An element of a send queue: bytes of its own (a run of whole frames and
+ * pieces of large ones, already masked), or a reference to payload in
+ * memory that was lent, masked when it is taken for the wire. */
+typedef struct wsock__item {
+    struct wsock__item *next;
+    const uint8_t *data;
+    size_t size;
+    size_t taken;    /* bytes of it that the transport has */
+    size_t capacity; /* run: bytes of room behind the struct */
+    void *context;
+    void *owned; /* reference: memory to be freed with it */
+    size_t owned_size;
+    uint32_t key;
+    uint8_t reference;
+    uint8_t masked;      /* reference: mask with key when taken */
+    uint8_t report;      /* a SENT event follows it */
+    uint8_t in_window;   /* reference to the loop's window or a message */
+    uint8_t frame_start; /* its first byte begins a frame */
+} wsock__item;
+
+enum {
+    WSOCK__CONTROL_MOST = 125,      /* RFC 6455 5.5 */
+    WSOCK__FRAME_HEAD_MOST = 14,    /* 2 + 8 + 4, RFC 6455 5.2 */
+    WSOCK__CONTROL_FRAME_MOST = 139 /* any encoding of a control frame */
+};
+
+/* The send queue. */
+typedef struct wsock__out {
+    wsock__item *head, *tail;
+    wsock__item *sent; /* borrowed sends that are done, oldest first */
+    wsock__item *sent_tail;
+    size_t queued;      /* bytes not yet taken */
+    size_t offered;     /* of these, in the last wsock_output() */
+    size_t pongs;       /* bytes of pongs added since it was empty */
+    uint8_t pong_size;  /* the newest pong that waits for a frame boundary */
+    uint8_t pong[WSOCK__CONTROL_MOST];
+    int sent_code; /* what the SENT events say */
+} wsock__out;
+
+/* The receive state inside a frame or a message. */
+typedef struct wsock__in {
+    uint8_t *message; /* assembled so far */
+    size_t size, capacity;
+    size_t read;         /* blocking: bytes of it that were copied out */
+    uint64_t left;       /* bytes of the current frame still to come */
+    uint8_t *tail;       /* an unfinished head, kept until the rest comes */
+    size_t tail_size, tail_capacity;
+    uint32_t key;        /* rotated to the next payload byte */
+    uint32_t utf8;       /* state of the check */
+    unsigned kind;       /* of the message */
+    uint8_t in_message;  /* between its first and last frame */
+    uint8_t in_frame;    /* a frame's header was read, its end was not */
+    uint8_t fin;         /* of the current frame */
+    uint8_t delivered;   /* `message` was lent out with the last event */
+    uint8_t small[WSOCK__CONTROL_FRAME_MOST + 5]; /* frames' tails */
+} wsock__in;
+
+/* State that few connections have, or for a short time only. */
+typedef struct wsock__rare {
+    wsock_failure failure;
+    char text[192];
+    char reason[WSOCK__CONTROL_MOST - 1]; /* the peer's, with NUL */
+    char key[25];       /* client: Sec-WebSocket-Key */
+    const char *head;   /* the peer's, packed: "name\0value\0" ... */
+    size_t head_size;
+    uint8_t *kept;      /* refused client: head and body, until free */
+    size_t kept_size, kept_capacity;
+    wsock__item *head_item; /* our head, given out by wsock_head_out() */
+    int64_t body_left;  /* of a refusing response; -1: until the end */
+    void *dial;         /* state of the TCP connect */
+} wsock__rare;
+
+struct wsock {
+    wsock__config *config;
+    wsock__loop *loop;
+    void *user;
+    const wsock_io *io; /* NULL: no transport */
+    void *io_user;
+    wsock__in *in;
+    wsock__out *out;
+    wsock__rare *rare;
+    wsock *next, *prev;           /* all connections of the loop */
+    wsock *work_next, *work_prev; /* the loop's work list */
+    wsock *timer_next, *timer_prev;
+    int64_t timer_due;
+    int16_t error; /* the failure that stuck */
+    uint16_t close_sent;
+    uint16_t close_received;
+    uint16_t extensions;
+    uint32_t bits;
+    uint8_t role, phase, timer, pending, work;
+    uint8_t armed;        /* what the poller watches: 1 read, 2 write */
+    uint8_t sending;      /* kind of the message whose parts are sent */
+    uint8_t subprotocol;  /* index + 1 into options.subprotocols */
+    uint8_t no_socket;    /* a transport of the program's, not a socket */
+    uint8_t watched;      /* the poller knows its descriptor */
+};
+
+typedef char wsock__size_is_held[sizeof(wsock) <= 160 ? 1 : -1];
+
+/* Free memory of one size, kept for the next one that needs it. */
+typedef struct wsock__pool {
+    void *first; /* linked through the first word */
+    size_t size, count, most;
+} wsock__pool;
+
+typedef struct wsock__timers {
+    wsock *first, *last;
+} wsock__timers;
+
+enum { WSOCK__RANDOM_POOL = 128 };
+
+/* What connections share.  There is one receive window and one cursor: the
+ * connection whose bytes are being read, the rest of its current segment,
+ * and the bytes that follow that segment. */
+struct wsock__loop {
+    wsock__config *config;
+    wsock *current;
+    uint8_t *pos, *end;
+    uint8_t *more, *more_end;
+    uint8_t *window;
+    size_t window_size;
+    wsock *all;
+    size_t count;
+    wsock *work_first, *work_last;
+    wsock *ended; /* CLOSE was reported; freed by the next poll */
+    wsock__timers timers[WSOCK__TIMERS];
+    int64_t now;
+    wsock__pool ins, outs, rares, references, runs, wsocks;
+    void *slabs;
+    uint8_t *message; /* options.memory: the one message buffer */
+    size_t message_size;
+    uint8_t message_used;
+    uint8_t fixed;       /* options.memory: no allocation */
+    uint8_t corked;      /* an event is out: sends wait for the next poll */
+    uint8_t interrupted; /* a wake or a signal ends this poll */
+    uint8_t accepting;   /* wsock_accept() drives it */
+    uint8_t polling;     /* wsock_server_poll() drives it */
+    uint8_t random_left;
+    uint8_t listening; /* the listener is watched */
+    uint8_t shared;    /* a server's: has many connections */
+    int turns;         /* since the kernel was asked last */
+    int64_t listen_due; /* when the listener is watched again */
+    uint8_t *direct;    /* blocking: where a large payload may be read to */
+    size_t direct_size;
+    wsock_io io; /* a transport of the program's */
+    uint8_t *stage; /* 16 KiB in which lent payload is masked */
+    size_t stage_size;
+    uint8_t *spare; /* one message buffer kept for the next message */
+    size_t spare_size;
+    int epoll;
+    int wake_read, wake_write;
+    int listener;
+    void *pollfds;
+    size_t pollfds_size;
+    uint8_t random[WSOCK__RANDOM_POOL];
+};
+
+struct wsock_server {
+    wsock__loop loop;
+    wsock_failure failure;
+    char text[192];
+    int port;
+    int closing;
+};
+
+static int wsock__is_blocking(const wsock *ws)
+{
+    return (ws->bits & WSOCK__BLOCKING) != 0;
+}
+
+/* ------------------------------------------------------------- >>memory -- */
+
+static void *wsock__alloc(const wsock__config *c, size_t size)
+{
+    return c->system.alloc(c->system.user, size);
+}
+
+static void wsock__release(const wsock__config *c, void *memory, size_t size)
+{
+    if (memory)
+        c->system.free(c->system.user, memory, size);
+}
+
+/* Take memory from a pool; its content is undefined.  NULL: memory is out. */
+static void *wsock__pool_take(wsock__loop *l, wsock__pool *pool)
+{
+    void *p = pool->first;
+    if (p) {
+        memcpy(&pool->first, p, sizeof pool->first);
+        pool->count--;
+        return p;
+    }
+    return l->fixed ? NULL : wsock__alloc(l->config, pool->size);
+}
+
+static void wsock__pool_give(wsock__loop *l, wsock__pool *pool, void *p)
+{
+    if (pool->count >= pool->most) {
+        wsock__release(l->config, p, pool->size);
+        return;
+    }
+    memcpy(p, &pool->first, sizeof pool->first);
+    pool->first = p;
+    pool->count++;
+}
+
+static void wsock__pool_empty(wsock__loop *l, wsock__pool *pool)
+{
+    while (pool->first && !l->fixed) {
+        void *p = pool->first;
+        memcpy(&pool->first, p, sizeof pool->first);
+        wsock__release(l->config, p, pool->size);
+    }
+}
+
+/* Message buffers.  With options.memory there is one, of fixed size;
+ * otherwise one that is given back is kept for the next message. */
+static uint8_t *wsock__buffer_take(wsock__loop *l, size_t size, size_t *got)
+{
+    uint8_t *p = NULL;
+    if (l->fixed) {
+        if (l->message_used || size > l->message_size)
+            return NULL;
+        l->message_used = 1;
+        *got = l->message_size;
+        return l->message;
+    }
+    if (l->spare && l->spare_size >= size && l->spare_size / 4 <= size) {
+        p = l->spare;
+        *got = l->spare_size;
+        l->spare = NULL;
+        return p;
+    }
+    p = (uint8_t *)wsock__alloc(l->config, size);
+    *got = size;
+    return p;
+}
+
+enum { WSOCK__SPARE_MOST = 1 << 20 }; /* largest buffer that is kept */
+
+static void wsock__buffer_give(wsock__loop *l, uint8_t *p, size_t size)
+{
+    if (!p)
+        return;
+    if (l->fixed) {
+        l->message_used = 0;
+    } else if (!l->spare && size >= 4096 && size <= WSOCK__SPARE_MOST) {
+        l->spare = p;
+        l->spare_size = size;
+    } else {
+        wsock__release(l->config, p, size);
+    }
+}
+
+/* Overwrite a secret in a way that the compiler does not remove. */
+static void wsock__wipe(void *memory, size_t size)
+{
+    volatile uint8_t *p = (volatile uint8_t *)memory;
+    while (size--)
+        *p++ = 0;
+}
+
+/* Random bytes for keys and masks, from the system's source in batches;
+ * every byte is used once and wiped.  0: done. */
+static int wsock__random(wsock__loop *l, void *bytes, size_t size)
+{
+    const wsock_system *s = &l->config->system;
+    uint8_t *from;
+    if (size > l->random_left) {
+        if (s->random(s->user, l->random, sizeof l->random) != 0)
+            return -1;
+        l->random_left = sizeof l->random;
+    }
+    from = l->random + sizeof l->random - l->random_left;
+    memcpy(bytes, from, size);
+    wsock__wipe(from, size);
+    l->random_left = (uint8_t)(l->random_left - size);
+    return 0;
+}
+
+/* --------------------------------------------------------------- >>text --
+ * Heads are put together by a writer that only counts once its room is
+ * used up, so that one function both measures and writes. */
+
+typedef struct wsock__text {
+    char *at;
+    size_t size, capacity;
+} wsock__text;
+
+static void wsock__put(wsock__text *t, const char *s, size_t n)
+{
+    if (n && t->size <= t->capacity && n <= t->capacity - t->size)
+        memcpy(t->at + t->size, s, n);
+    t->size += n;
+}
+
+static void wsock__puts(wsock__text *t, const char *s)
+{
+    wsock__put(t, s, strlen(s));
+}
+
+static void wsock__put_header(wsock__text *t, const char *name,
+                              const char *value)
+{
+    wsock__puts(t, name);
+    wsock__puts(t, ": ");
+    wsock__puts(t, value);
+    wsock__puts(t, "\r\n");
+}
+
+static void wsock__put_number(wsock__text *t, size_t n)
+{
+    char digits[24];
+    size_t i = sizeof digits;
+    do {
+        digits[--i] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n);
+    wsock__put(t, digits + i, sizeof digits - i);
+}
+
+static char wsock__lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
+}
+
+/* Equal without case, as HTTP compares names and tokens. */
+static int wsock__same(const char *a, size_t n, const char *b)
+{
+    size_t i;
+    for (i = 0; i < n; i++)
+        if (!b[i] || wsock__lower(a[i]) != wsock__lower(b[i]))
+            return 0;
+    return b[n] == 0;
+}
+
+/* tchar, RFC 7230 3.2.6. */
+static int wsock__is_token_char(char c)
+{
+    if ((c >= '0' && c <= '9') || (wsock__lower(c) >= 'a' &&
+                                   wsock__lower(c) <= 'z'))
+        return 1;
+    return c && strchr("!#$%&'*+-.^_`|~", c) != NULL;
+}
+
+static int wsock__is_token(const char *s, size_t n)
+{
+    size_t i;
+    for (i = 0; i < n; i++)
+        if (!wsock__is_token_char(s[i]))
+            return 0;
+    return n > 0;
+}
+
+/* A character that may stand in a header's value (RFC 7230 3.2). */
+static int wsock__is_value_char(char c)
+{
+    return ((unsigned char)c >= 0x20 && c != 0x7F) || c == '\t';
+}
+
+static const char wsock__base64_digits[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/* RFC 4648 4.  `out` has room for (n + 2) / 3 * 4 + 1 characters; returns
+ * the length without the NUL. */
+static size_t wsock__base64(char *out, const uint8_t *in, size_t n)
+{
+    size_t i, o = 0;
+    for (i = 0; i < n; i += 3) {
+        uint32_t b = (uint32_t)in[i] << 16;
+        if (i + 1 < n)
+            b |= (uint32_t)in[i + 1] << 8;
+        if (i + 2 < n)
+            b |= in[i + 2];
+        out[o++] = wsock__base64_digits[b >> 18 & 63];
+        out[o++] = wsock__base64_digits[b >> 12 & 63];
+        out[o++] = i + 1 < n ? wsock__base64_digits[b >> 6 & 63] : '=';
+        out[o++] = i + 2 < n ? wsock__base64_digits[b & 63] : '=';
+    }
+    out[o] = 0;
+    return o;
+}
+
+/* Is it the base64 form of 16 bytes?  22 digits, the last of which carries
+ * only two bits, and "==" (RFC 6455 4.1 item 7, 4.2.1 item 5). */
+static int wsock__is_key(const char *s, size_t n)
+{
+    size_t i;
+    if (n != 24 || s[22] != '=' || s[23] != '=')
+        return 0;
+    for (i = 0; i < 22; i++)
+        if (!s[i] || !strchr(wsock__base64_digits, s[i]))
+            return 0;
+    return strchr("AQgw", s[21]) != NULL;
+}
+
+static uint32_t wsock__rotate_left(uint32_t x, unsigned n)
+{
+    return x << n | x >> (32 - n);
+}
+
+static void wsock__sha1_block(uint32_t h[5], const uint8_t *p)
+{
+    uint32_t w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
+    unsigned i;
+    for (i = 0; i < 16; i++, p += 4)
+        w[i] = (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 |
+               (uint32_t)p[2] << 8 | p[3];
+    for (; i < 80; i++)
+        w[i] = wsock__rotate_left(
+            w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
+    for (i = 0; i < 80; i++) {
+        uint32_t f, k, t;
+        if (i < 20)
+            f = (b & c) | (~b & d), k = 0x5A827999;
+        else if (i < 40)
+            f = b ^ c ^ d, k = 0x6ED9EBA1;
+        else if (i < 60)
+            f = (b & c) | (b & d) | (c & d), k = 0x8F1BBCDC;
+        else
+            f = b ^ c ^ d, k = 0xCA62C1D6;
+        t = wsock__rotate_left(a, 5) + f + e + k + w[i];
+        e = d, d = c, c = wsock__rotate_left(b, 30), b = a, a = t;
+    }
+    h[0] += a, h[1] += b, h[2] += c, h[3] += d, h[4] += e;
+}
+
+/* SHA-1 (FIPS 180-4), which the handshake uses as a checksum, not for
+ * security (RFC 6455 1.3, 10.8). */
+static void wsock__sha1(const void *data, size_t n, uint8_t out[20])
+{
+    uint32_t h[5] = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476,
+                     0xC3D2E1F0};
+    const uint8_t *p = (const uint8_t *)data;
+    uint8_t last[128] = {0};
+    uint64_t bits = (uint64_t)n * 8;
+    size_t i, tail = n % 64, size = tail < 56 ? 64 : 128;
+    for (i = 0; i + 64 <= n; i += 64)
+        wsock__sha1_block(h, p + i);
+    if (tail)
+        memcpy(last, p + n - tail, tail);
+    last[tail] = 0x80;
+    for (i = 0; i < 8; i++)
+        last[size - 1 - i] = (uint8_t)(bits >> (8 * i));
+    for (i = 0; i < size; i += 64)
+        wsock__sha1_block(h, last + i);
+    for (i = 0; i < 20; i++)
+        out[i] = (uint8_t)(h[i / 4] >> (24 - 8 * (i % 4)));
+}
+
+/* Sec-WebSocket-Accept for a key (RFC 6455 4.2.2 item 5.4). */
+static void wsock__accept_value(char out[29], const char *key)
+{
+    char text[24 + 36 + 1];
+    uint8_t digest[20];
+    memcpy(text, key, 24);
+    memcpy(text + 24, "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", 37);
+    wsock__sha1(text, 60, digest);
+    wsock__base64(out, digest, 20);
+}
+
+/* --------------------------------------------------------------- >>utf8 --
+ * RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.  The
+ * state between two pieces says how many continuation bytes are due and in
+ * which range the next one lies, so that the first wrong byte is refused:
+ * count | lowest << 8 | highest << 16; 0 at a character boundary. */
+
+/* The state after a leading byte; 0: no such byte (or ASCII). */
+static uint32_t wsock__utf8_lead(uint8_t b)
+{
+    uint32_t low = 0x80, high = 0xBF, count;
+    if (b < 0xC2 || b > 0xF4)
+        return 0;
+    count = b < 0xE0 ? 1 : b < 0xF0 ? 2 : 3;
+    if (b == 0xE0)
+        low = 0xA0; /* else overlong */
+    if (b == 0xED)
+        high = 0x9F; /* else a surrogate */
+    if (b == 0xF0)
+        low = 0x90; /* else overlong */
+    if (b == 0xF4)
+        high = 0x8F; /* else above U+10FFFF */
+    return count | low << 8 | high << 16;
+}
+
+/* The ASCII bytes at the start of p, a multiple of 8. */
+static size_t wsock__ascii_run(const uint8_t *p, size_t n)
+{
+    size_t i = 0;
+    uint64_t a, b, c, d;
+    for (; n - i >= 32; i += 32) {
+        memcpy(&a, p + i, 8);
+        memcpy(&b, p + i + 8, 8);
+        memcpy(&c, p + i + 16, 8);
+        memcpy(&d, p + i + 24, 8);
+        if ((a | b | c | d) & UINT64_C(0x8080808080808080))
+            break;
+    }
+    for (; n - i >= 8; i += 8) {
+        memcpy(&a, p + i, 8);
+        if (a & UINT64_C(0x8080808080808080))
+            break;
+    }
+    return i;
+}
+
+/* Check a piece.  Returns 1, or 0 at the first wrong byte.  A text is whole
+ * when *state is 0 at its end. */
+static int wsock__utf8(uint32_t *state, const uint8_t *p, size_t n)
+{
+    uint32_t s = *state;
+    size_t i = 0;
+    while (i < n) {
+        uint8_t b = p[i];
+        if (s) {
+            if (b < (s >> 8 & 0xFF) || b > s >> 16)
+                return 0;
+            s = (s & 0xFF) == 1 ? 0 : ((s & 0xFF) - 1) | 0xBF8000;
+            i++;
+        } else if (b < 0x80) {
+            size_t run = wsock__ascii_run(p + i, n - i);
+            i += run ? run : 1;
+        } else if ((s = wsock__utf8_lead(b)) == 0) {
+            return 0;
+        } else {
+            i++;
+        }
+    }
+    *state = s;
+    return 1;
+}
+
+/* --------------------------------------------------------------- >>mask --
+ * RFC 6455 5.3.  A key is its four bytes in the order of the wire, copied
+ * into a word; so that the same code works on either byte order. */
+
+/* The key as it applies to the byte `n` further on. */
+static uint32_t wsock__mask_rotate(uint32_t key, size_t n)
+{
+    uint8_t a[4], b[4];
+    unsigned i;
+    memcpy(a, &key, 4);
+    for (i = 0; i < 4; i++)
+        b[i] = a[(i + n) & 3];
+    memcpy(&key, b, 4);
+    return key;
+}
+
+static void wsock__mask_word(uint8_t *out, const uint8_t *in, uint64_t key)
+{
+    uint64_t word;
+    memcpy(&word, in, 8);
+    word ^= key;
+    memcpy(out, &word, 8);
+}
+
+/* Eight words a turn: compilers make vector code of it, and it runs at the
+ * speed of memory. */
+static size_t wsock__mask_words(uint8_t *out, const uint8_t *in, size_t n,
+                                uint64_t key)
+{
+    size_t i = 0;
+    unsigned k;
+    for (; n - i >= 64; i += 64) {
+        uint64_t w[8];
+        memcpy(w, in + i, 64);
+        for (k = 0; k < 8; k++)
+            w[k] ^= key;
+        memcpy(out + i, w, 64);
+    }
+    for (; n - i >= 8; i += 8)
+        wsock__mask_word(out + i, in + i, key);
+    return i;
+}
+
+/* out = in masked; the two are the same memory or do not overlap.  The last
+ * bytes are done by a word that ends with them and overlaps the word before;
+ * it is loaded first, before those bytes change. */
+static void wsock__mask(uint8_t *out, const uint8_t *in, size_t n,
+                        uint32_t key)
+{
+    uint64_t twice, last;
+    size_t i;
+    if (n < 8) {
+        uint8_t k[4];
+        memcpy(k, &key, 4);
+        for (i = 0; i < n; i++)
+            out[i] = (uint8_t)(in[i] ^ k[i & 3]);
+        return;
+    }
+    memcpy(&twice, &key, 4);
+    memcpy((uint8_t *)&twice + 4, &key, 4);
+    memcpy(&last, in + n - 8, 8);
+    wsock__mask_words(out, in, n, twice);
+    if (n & 7) {
+        key = wsock__mask_rotate(key, n);
+        memcpy(&twice, &key, 4);
+        memcpy((uint8_t *)&twice + 4, &key, 4);
+        last ^= twice;
+        memcpy(out + n - 8, &last, 8);
+    }
+}
+
+/* -------------------------------------------------------------- >>frame --
+ * RFC 6455 5.2: reading and writing of a frame's header, and nothing else. */
+
+typedef struct wsock__frame {
+    uint64_t size; /* of the payload */
+    uint32_t key;
+    uint8_t opcode, fin, rsv, masked;
+    uint8_t head_size;
+    const char *wrong; /* which rule is broken, NULL if none */
+} wsock__frame;
+
+/* What the first two bytes alone tell. */
+static const char *wsock__frame_check(const wsock__frame *f, uint8_t length)
+{
+    if ((f->opcode > WSOCK_BINARY && f->opcode < WSOCK_CLOSE) ||
+        f->opcode > WSOCK_PONG) /* RFC 6455 5.2 opcode */
+        return "a frame with a reserved opcode";
+    if (f->opcode >= WSOCK_CLOSE && length > WSOCK__CONTROL_MOST)
+        return "a control frame above 125 bytes"; /* RFC 6455 5.5 */
+    if (f->opcode >= WSOCK_CLOSE && !f->fin)
+        return "a fragmented control frame"; /* RFC 6455 5.5 */
+    return NULL;
+}
+
+static uint64_t wsock__big_endian(const uint8_t *p, unsigned n)
+{
+    uint64_t x = 0;
+    while (n--)
+        x = x << 8 | *p++;
+    return x;
+}
+
+/* Read a header from `n` bytes.  Returns 1: read, or broken (f->wrong), and
+ * 0: more bytes are needed, f->head_size at least. */
+static int wsock__frame_read(wsock__frame *f, const uint8_t *p, size_t n)
+{
+    uint8_t length;
+    f->head_size = 2;
+    f->size = 0;
+    f->key = 0;
+    f->wrong = NULL;
+    if (n < 2)
+        return 0;
+    f->fin = p[0] >> 7;
+    f->rsv = p[0] & 0x70;
+    f->opcode = p[0] & 0x0F;
+    f->masked = p[1] >> 7;
+    length = p[1] & 0x7F;
+    if ((f->wrong = wsock__frame_check(f, length)) != NULL)
+        return 1;
+    if (length >= 126)
+        f->head_size = length == 126 ? 4 : 10;
+    if (f->masked)
+        f->head_size = (uint8_t)(f->head_size + 4);
+    if (n < f->head_size)
+        return 0;
+    f->size = length;
+    if (length == 126)
+        f->size = wsock__big_endian(p + 2, 2);
+    else if (length == 127)
+        f->size = wsock__big_endian(p + 2, 8);
+    if (length == 126 ? f->size < 126 : length == 127 && f->size < 65536)
+        f->wrong = "a length that is not in its shortest form"; /* 5.2 */
+    if (f->size >> 63) /* RFC 6455 5.2: the most significant bit is 0 */
+        f->wrong = "a length above 2^63";
+    if (f->masked)
+        memcpy(&f->key, p + f->head_size - 4, 4);
+    return 1;
+}
+
+/* Write a header of minimal length (RFC 6455 5.2); returns its size. */
+static size_t wsock__frame_write(uint8_t *p, uint8_t first, uint64_t size,
+                                 int masked, uint32_t key)
+{
+    uint8_t mask = masked ? 0x80 : 0;
+    size_t n = 2, i;
+    p[0] = first;
+    if (size < 126) {
+        p[1] = (uint8_t)(mask | size);
+    } else if (size < 65536) {
+        p[1] = mask | 126;
+        p[2] = (uint8_t)(size >> 8);
+        p[3] = (uint8_t)size;
+        n = 4;
+    } else {
+        p[1] = mask | 127;
+        for (i = 0; i < 8; i++)
+            p[2 + i] = (uint8_t)(size >> (56 - 8 * i));
+        n = 10;
+    }
+    if (!masked)
+        return n;
+    memcpy(p + n, &key, 4);
+    return n + 4;
+}
+
+/* Close codes that may stand in a Close frame, sent or received (RFC 6455
+ * 7.4.1, 7.4.2; 1012 to 1014 from IANA's registry). */
+static int wsock__close_code_valid(int code)
+{
+    return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+           (code >= 3000 && code <= 4999);
+}
+
+/* ------------------------------------------------------------ >>failure --
+ * The first failure sticks: its account is written once. */
+
+static const wsock_failure wsock__no_failure = {
+    0, 0, 0, 0, 0, 0, NULL, 0, 0, 0, "", "no failure"};
+static const wsock_failure wsock__out_of_memory = {
+    WSOCK_NO_MEMORY, 0, 0, 0, 0, 0, NULL, 0, 0, 0, "", "memory is out"};
+
+static wsock__rare *wsock__rare_get(wsock *ws)
+{
+    wsock__rare *r = ws->rare;
+    if (r)
+        return r;
+    r = (wsock__rare *)wsock__pool_take(ws->loop, &ws->loop->rares);
+    if (!r)
+        return NULL;
+    memset(r, 0, sizeof *r);
+    r->failure.close_reason = r->reason;
+    r->failure.text = r->text;
+    memcpy(r->text, "no failure", 11);
+    ws->rare = r;
+    return r;
+}
+
+/* Which phase the public account names. */
+static int wsock__public_phase(const wsock *ws)
+{
+    switch (ws->phase) {
+    case WSOCK__PHASE_NEW:
+        return WSOCK_PHASE_SETUP;
+    case WSOCK__PHASE_OPENING:
+        return WSOCK_PHASE_TCP;
+    case WSOCK__PHASE_HANDSHAKE:
+        return WSOCK_PHASE_HTTP;
+    default:
+        return WSOCK_PHASE_WEBSOCKET;
+    }
+}
+
+/* What calls on a connection that has ended answer. */
+static int wsock__ended(const wsock *ws)
+{
+    return ws->error ? (int)ws->error : (int)WSOCK_CLOSED;
+}
+
+static void wsock__note_v(wsock *ws, int code, int operation,
+                          const char *format, va_list args)
+{
+    wsock__rare *r;
+    if (ws->error)
+        return;
+    ws->error = (int16_t)code;
+    r = wsock__rare_get(ws);
+    if (!r)
+        return;
+    r->failure.code = code;
+    r->failure.phase = wsock__public_phase(ws);
+    r->failure.operation = operation;
+    if (ws->phase < WSOCK__PHASE_OPEN)
+        r->failure.operation = WSOCK_OPERATION_CONNECT;
+    vsnprintf(r->text, sizeof r->text, format, args);
+}
+
+/* Record why the connection fails; what follows is the caller's business. */
+WSOCK__FORMAT(4, 5)
+static void wsock__note(wsock *ws, int code, int operation,
+                        const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    wsock__note_v(ws, code, operation, format, args);
+    va_end(args);
+}
+
+/* Let the transport add what it knows; call it before anything else can
+ * change errno.  `what` was being done. */
+static void wsock__note_io(wsock *ws, int code, int operation,
+                           const char *what)
+{
+    wsock_failure f;
+    wsock__rare *r;
+    int first = !ws->error;
+    memset(&f, 0, sizeof f);
+    if (ws->io && ws->io->explain)
+        ws->io->explain(ws->io_user, &f);
+    wsock__note(ws, code, operation, "%s%s%s", what, f.text ? ": " : "",
+                f.text ? f.text : "");
+    r = ws->rare;
+    if (!first || !r)
+        return;
+    r->failure.os_code = f.os_code;
+    r->failure.tls_code = f.tls_code;
+    if (f.phase)
+        r->failure.phase = f.phase;
+    if (f.code)
+        r->failure.code = f.code, ws->error = (int16_t)f.code;
+}
+
+/* ------------------------------------------------------------ >>options --
+ * URLs, defaults, checks; everything that is known before the first byte. */
+
+typedef struct wsock__url {
+    const char *host, *target;
+    size_t host_size, target_size;
+    int port, ipv6;
+} wsock__url;
+
+/* What a connection will need: worked out before anything is allocated, so
+ * that wsock_memory_needed() and wsock_new() cannot differ. */
+typedef struct wsock__plan {
+    wsock_options o; /* with the defaults filled in */
+    wsock__url url;
+    int code; /* of the first thing that is wrong */
+    char wrong[160];
+    size_t config_size, head_size;
+    size_t run_capacity, runs; /* of the send queue */
+    size_t window, message, stage;
+    size_t total;
+} wsock__plan;
+
+WSOCK__FORMAT(3, 4)
+static void wsock__plan_wrong(wsock__plan *p, int code, const char *format,
+                              ...)
+{
+    va_list args;
+    if (p->code)
+        return;
+    p->code = code;
+    va_start(args, format);
+    vsnprintf(p->wrong, sizeof p->wrong, format, args);
+    va_end(args);
+}
+
+/* The scheme: ws, without case (RFC 3986 3.1). */
+static const char *wsock__url_scheme(wsock__plan *p, const char *s)
+{
+    const char *colon = strstr(s, "://");
+    if (colon && wsock__same(s, (size_t)(colon - s), "ws"))
+        return colon + 3;
+    if (colon && wsock__same(s, (size_t)(colon - s), "wss"))
+        wsock__plan_wrong(p, WSOCK_UNSUPPORTED,
+                          "wss:// needs TLS, which is not in this build");
+    else
+        wsock__plan_wrong(p, WSOCK_INVALID_URL,
+                          "the URL does not begin with ws://");
+    return NULL;
+}
+
+static const char *wsock__url_host(wsock__plan *p, const char *s)
+{
+    wsock__url *u = &p->url;
+    const char *allowed = "-._~%!$&'()*+,;=";
+    u->ipv6 = *s == '[';
+    if (u->ipv6) {
+        s++;
+        allowed = ":.";
+    }
+    u->host = s;
+    while ((*s >= '0' && *s <= '9') ||
+           (wsock__lower(*s) >= 'a' && wsock__lower(*s) <= 'z') ||
+           (*s && strchr(allowed, *s)))
+        s++;
+    u->host_size = (size_t)(s - u->host);
+    if (u->host_size == 0)
+        wsock__plan_wrong(p, WSOCK_INVALID_URL, "the URL has no host");
+    else if (u->host_size > 255)
+        wsock__plan_wrong(p, WSOCK_INVALID_URL, "the URL's host is too long");
+    else if (u->ipv6 && *s++ != ']')
+        wsock__plan_wrong(p, WSOCK_INVALID_URL,
+                          "an IPv6 address in the URL ends with ]");
+    return s;
+}
+
+static const char *wsock__url_port(wsock__plan *p, const char *s)
+{
+    long port = 0;
+    p->url.port = 80;
+    if (*s != ':')
+        return s;
+    if (*++s < '0' || *s > '9')
+        return s; /* an empty port is the default one, RFC 3986 3.2.3 */
+    while (*s >= '0' && *s <= '9' && port <= 65535)
+        port = port * 10 + (*s++ - '0');
+    if (port > 65535)
+        wsock__plan_wrong(p, WSOCK_INVALID_URL,
+                          "the URL's port is above 65535");
+    p->url.port = (int)port;
+    return s;
+}
+
+/* Path and query.  A fragment is refused (RFC 6455 3), and so is what would
+ * have to be percent-encoded. */
+static void wsock__url_target(wsock__plan *p, const char *s)
+{
+    const char *c;
+    if (*s && *s != '/' && *s != '?' && *s != '#')
+        wsock__plan_wrong(p, WSOCK_INVALID_URL,
+                          "the URL's host or port has a character that does "
+                          "not belong there: '%.1s'", s);
+    for (c = s; *c; c++) {
+        if (*c == '#')
+            wsock__plan_wrong(p, WSOCK_INVALID_URL,
+                              "a ws:// URL has no fragment (#...)");
+        if (*c <= ' ' || *c >= 0x7F)
+            wsock__plan_wrong(p, WSOCK_INVALID_URL,
+                              "the URL has a character that must be "
+                              "percent-encoded");
+    }
+    p->url.target = s;
+    p->url.target_size = (size_t)(c - s);
+}
+
+/* RFC 6455 3; no user information: browsers and RFC 3986 warn of it. */
+static void wsock__url_parse(wsock__plan *p, const char *url)
+{
+    const char *s = url ? wsock__url_scheme(p, url) : NULL;
+    if (!url)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER, "the URL is NULL");
+    if (!s)
+        return;
+    if (memchr(s, '@', strcspn(s, "/?#")))
+        wsock__plan_wrong(p, WSOCK_INVALID_URL,
+                          "the URL has user information (@), which is not "
+                          "supported; use options.headers");
+    s = wsock__url_host(p, s);
+    if (!p->code)
+        s = wsock__url_port(p, s);
+    if (!p->code)
+        wsock__url_target(p, s);
+}
+
+static void wsock__default_time(wsock__plan *p, int *value, int otherwise)
+{
+    if (*value == 0)
+        *value = otherwise;
+    if (*value < WSOCK_NEVER)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "a time-out in the options is below -1");
+}
+
+static void wsock__default_size(size_t *value, size_t otherwise)
+{
+    if (*value == 0)
+        *value = otherwise;
+}
+
+static void wsock__defaults(wsock__plan *p)
+{
+    wsock_options *o = &p->o;
+    size_t kib = 1024;
+    wsock__default_time(p, &o->connect_timeout, 10000);
+    wsock__default_time(p, &o->handshake_timeout, 10000);
+    wsock__default_time(p, &o->send_timeout, 30000);
+    wsock__default_time(p, &o->receive_timeout, WSOCK_NEVER);
+    wsock__default_time(p, &o->close_timeout, 10000);
+    wsock__default_size(&o->receive_buffer, o->memory ? 4 * kib : 64 * kib);
+    if (o->receive_buffer < 256)
+        o->receive_buffer = 256;
+    wsock__default_size(&o->max_message,
+                        o->memory ? o->receive_buffer : 16 * kib * kib);
+    wsock__default_size(&o->max_header,
+                        o->memory ? o->receive_buffer : 16 * kib);
+    wsock__default_size(&o->send_limit, o->memory ? 4 * kib : kib * kib);
+    wsock__default_size(&o->max_connections, 100000);
+    if (o->backlog <= 0)
+        o->backlog = 1024;
+}
+
+/* Headers that the handshake itself writes. */
+static int wsock__is_own_header(const char *s, size_t n)
+{
+    static const char *const own[] = {
+        "Host", "Upgrade", "Connection", "Content-Length",
+        "Transfer-Encoding", "Sec-WebSocket-Key", "Sec-WebSocket-Version",
+        "Sec-WebSocket-Accept", "Sec-WebSocket-Protocol",
+        "Sec-WebSocket-Extensions"};
+    size_t i;
+    for (i = 0; i < sizeof own / sizeof *own; i++)
+        if (wsock__same(s, n, own[i]))
+            return 1;
+    return 0;
+}
+
+static int wsock__is_value(const char *s)
+{
+    for (; *s; s++)
+        if (!wsock__is_value_char(*s))
+            return 0;
+    return 1;
+}
+
+static void wsock__check_value(wsock__plan *p, const char *name,
+                               const char *value)
+{
+    if (value && !wsock__is_value(value))
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.%s has a control character (CR or LF?)",
+                          name);
+}
+
+static void wsock__check_header(wsock__plan *p, const char *s, int i)
+{
+    size_t n = strcspn(s, ":");
+    if (s[n] != ':' || !wsock__is_token(s, n))
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.headers[%d] is not \"Name: value\"", i);
+    else if (wsock__is_own_header(s, n))
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.headers[%d]: %.*s is written by the "
+                          "handshake itself", i, (int)n, s);
+    wsock__check_value(p, "headers", s);
+}
+
+/* RFC 6455 4.1 item 10: subprotocols are tokens, each named once. */
+static void wsock__check_subprotocols(wsock__plan *p)
+{
+    const char *const *list = p->o.subprotocols;
+    int i, k;
+    for (i = 0; list && list[i]; i++) {
+        if (!wsock__is_token(list[i], strlen(list[i])))
+            wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                              "options.subprotocols[%d] is not a token", i);
+        for (k = 0; k < i; k++)
+            if (strcmp(list[i], list[k]) == 0)
+                wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                                  "options.subprotocols[%d] stands twice", i);
+    }
+    if (i > 254)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.subprotocols has more than 254 entries");
+}
+
+static int wsock__extension_next(const char **at, const char *end,
+                                 const char **name, size_t *size);
+
+static void wsock__check_extensions(wsock__plan *p)
+{
+    const char *const *list = p->o.extensions;
+    const char *at, *end, *name;
+    size_t n;
+    int i;
+    for (i = 0; list && list[i]; i++) {
+        at = list[i];
+        end = at + strlen(at);
+        if (!wsock__is_value(at) ||
+            wsock__extension_next(&at, end, &name, &n) != 1 || at != end)
+            wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                              "options.extensions[%d] is not \"name; "
+                              "parameter=value\"", i);
+    }
+    if (i > 16)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.extensions has more than 16 entries");
+}
+
+static void wsock__check_options(wsock__plan *p)
+{
+    const wsock_options *o = &p->o;
+    int i;
+    if (o->flags & ~0x3FU)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.flags has unknown bits");
+    if (o->reserved_bits & ~0x70U)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.reserved_bits are WSOCK_RSV1 to RSV3");
+    for (i = 0; o->headers && o->headers[i]; i++)
+        wsock__check_header(p, o->headers[i], i);
+    wsock__check_subprotocols(p);
+    wsock__check_extensions(p);
+    wsock__check_value(p, "origin", o->origin);
+    wsock__check_value(p, "user_agent", o->user_agent);
+    if (o->memory && (o->max_message > WSOCK_UNLIMITED / 4 ||
+                      o->max_header > WSOCK_UNLIMITED / 4 ||
+                      o->send_limit > WSOCK_UNLIMITED / 4 ||
+                      o->receive_buffer > WSOCK_UNLIMITED / 4))
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "with options.memory every size is finite");
+}
+
+/* ------------------------------------------------------- >>compose-head --
+ * Our half of the handshake as text: RFC 6455 4.1 and 4.2.2. */
+
+static void wsock__put_list(wsock__text *t, const char *name,
+                            const char *const *list, unsigned which)
+{
+    int i, first = 1;
+    for (i = 0; list && list[i]; i++) {
+        if (i < 16 && !(which >> i & 1))
+            continue;
+        wsock__puts(t, first ? name : ", ");
+        wsock__puts(t, first ? ": " : "");
+        wsock__puts(t, list[i]);
+        first = 0;
+    }
+    if (!first)
+        wsock__puts(t, "\r\n");
+}
+
+static void wsock__put_headers(wsock__text *t, const wsock_options *o)
+{
+    int i;
+    for (i = 0; o->headers && o->headers[i]; i++) {
+        wsock__puts(t, o->headers[i]);
+        wsock__puts(t, "\r\n");
+    }
+    wsock__puts(t, "\r\n");
+}
+
+/* RFC 6455 4.1, items 1 to 12. */
+static void wsock__compose_request(wsock__text *t, const wsock_options *o,
+                                   const char *target, const char *host,
+                                   const char *key)
+{
+    wsock__puts(t, "GET ");
+    wsock__puts(t, target);
+    wsock__puts(t, " HTTP/1.1\r\n");
+    wsock__put_header(t, "Host", host);
+    wsock__put_header(t, "Upgrade", "websocket");
+    wsock__put_header(t, "Connection", "Upgrade");
+    wsock__put_header(t, "Sec-WebSocket-Key", key);
+    wsock__put_header(t, "Sec-WebSocket-Version", "13");
+    if (o->origin)
+        wsock__put_header(t, "Origin", o->origin);
+    if (o->user_agent)
+        wsock__put_header(t, "User-Agent", o->user_agent);
+    wsock__put_list(t, "Sec-WebSocket-Protocol", o->subprotocols, ~0U);
+    wsock__put_list(t, "Sec-WebSocket-Extensions", o->extensions, ~0U);
+    wsock__put_headers(t, o);
+}
+
+/* RFC 6455 4.2.2 item 5. */
+static void wsock__compose_accept(wsock__text *t, const wsock_options *o,
+                                  const char *accept, const char *protocol,
+                                  unsigned extensions)
+{
+    wsock__puts(t, "HTTP/1.1 101 Switching Protocols\r\n");
+    wsock__put_header(t, "Upgrade", "websocket");
+    wsock__put_header(t, "Connection", "Upgrade");
+    wsock__put_header(t, "Sec-WebSocket-Accept", accept);
+    if (protocol)
+        wsock__put_header(t, "Sec-WebSocket-Protocol", protocol);
+    if (extensions)
+        wsock__put_list(t, "Sec-WebSocket-Extensions", o->extensions,
+                        extensions);
+    wsock__put_headers(t, o);
+}
+
+static const char *wsock__status_text(int status)
+{
+    switch (status) {
+    case 400:
+        return "Bad Request";
+    case 403:
+        return "Forbidden";
+    case 405:
+        return "Method Not Allowed";
+    case 408:
+        return "Request Timeout";
+    case 414:
+        return "URI Too Long";
+    case 426:
+        return "Upgrade Required";
+    case 431:
+        return "Request Header Fields Too Large";
+    case 505:
+        return "HTTP Version Not Supported";
+    default:
+        return "Error";
+    }
+}
+
+/* A refusal.  Every one names the version (RFC 6455 4.2.2 item 4, 4.4), as
+ * an old client may have failed over anything else first. */
+static void wsock__compose_refusal(wsock__text *t, int status, int with_body,
+                                   const char *body)
+{
+    wsock__puts(t, "HTTP/1.1 ");
+    wsock__put_number(t, (size_t)status);
+    wsock__puts(t, " ");
+    wsock__puts(t, wsock__status_text(status));
+    wsock__puts(t, "\r\n");
+    if (status == 426)
+        wsock__put_header(t, "Upgrade", "websocket");
+    wsock__put_header(t, "Connection",
+                      status == 426 ? "Upgrade, close" : "close");
+    if (status == 405) /* RFC 7231 6.5.5 */
+        wsock__put_header(t, "Allow", "GET");
+    wsock__put_header(t, "Sec-WebSocket-Version", "13");
+    wsock__put_header(t, "Content-Type", "text/plain");
+    wsock__puts(t, "Content-Length: ");
+    wsock__put_number(t, strlen(body) + 1);
+    wsock__puts(t, "\r\n\r\n");
+    if (with_body) {
+        wsock__puts(t, body);
+        wsock__puts(t, "\n");
+    }
+}
+
+enum { WSOCK__REFUSAL_MOST = 512 }; /* bytes of the largest refusal */
+
+/* The largest head that these options can make. */
+static size_t wsock__head_room(const wsock__plan *p, int role,
+                               const char *target, const char *host)
+{
+    wsock__text t = {NULL, 0, 0};
+    const char *const *list = p->o.subprotocols;
+    const char *longest = NULL;
+    if (role == WSOCK_CLIENT) {
+        wsock__compose_request(&t, &p->o, target, host,
+                               "012345678901234567890123");
+        return t.size;
+    }
+    for (; list && *list; list++)
+        if (!longest || strlen(*list) > strlen(longest))
+            longest = *list;
+    wsock__compose_accept(&t, &p->o, "0123456789012345678901234567",
+                          longest, p->o.extensions ? ~0U : 0);
+    return t.size > WSOCK__REFUSAL_MOST ? t.size
+                                        : (size_t)WSOCK__REFUSAL_MOST;
+}
+
+/* --------------------------------------------------------------- >>plan -- */
+
+static size_t wsock__round(size_t n)
+{
+    return (n + 15) & ~(size_t)15;
+}
+
+/* "host[:port]", the port only if it is not the default (RFC 6455 4.1). */
+static void wsock__put_host(wsock__text *t, const wsock__url *u)
+{
+    wsock__puts(t, u->ipv6 ? "[" : "");
+    wsock__put(t, u->host, u->host_size);
+    wsock__puts(t, u->ipv6 ? "]" : "");
+    if (u->port != 80) {
+        wsock__puts(t, ":");
+        wsock__put_number(t, (size_t)u->port);
+    }
+}
+
+/* The strings behind a config: host, Host header, target, then copies. */
+static void wsock__put_strings(wsock__text *t, const wsock__plan *p)
+{
+    const wsock__url *u = &p->url;
+    wsock__put(t, u->host, u->host_size);
+    wsock__put(t, "", 1);
+    wsock__put_host(t, u);
+    wsock__put(t, "", 1);
+    if (u->target_size == 0 || u->target[0] == '?')
+        wsock__put(t, "/", 1);
+    wsock__put(t, u->target, u->target_size);
+    wsock__put(t, "", 1);
+    if (p->o.origin)
+        wsock__put(t, p->o.origin, strlen(p->o.origin) + 1);
+    if (p->o.user_agent)
+        wsock__put(t, p->o.user_agent, strlen(p->o.user_agent) + 1);
+}
+
+enum {
+    WSOCK__RUN_USUAL = 4096 - (int)sizeof(wsock__item) - 16,
+    WSOCK__RUN_LEAST = 256,
+    WSOCK__STAGE = 16384,
+    WSOCK__STAGE_LEAST = 256
+};
+
+/* With options.memory: how the block is divided.  One run more than
+ * send_limit asks for is kept for control frames. */
+static void wsock__plan_fixed(wsock__plan *p, int role)
+{
+    const wsock_options *o = &p->o;
+    p->run_capacity = WSOCK__RUN_LEAST;
+    if (p->head_size > p->run_capacity)
+        p->run_capacity = wsock__round(p->head_size);
+    p->runs = (o->send_limit + p->run_capacity - 1) / p->run_capacity + 1;
+    p->message = wsock__round(o->max_message > o->max_header ? o->max_message
+                                                             : o->max_header);
+    p->window = o->flags & WSOCK_CORE_ONLY ? 0
+                                           : wsock__round(o->receive_buffer);
+    p->stage = role == WSOCK_CLIENT ? WSOCK__STAGE_LEAST : 0;
+    p->total = 15 + wsock__round(sizeof(wsock)) +
+               wsock__round(sizeof(wsock__loop)) +
+               wsock__round(p->config_size) +
+               wsock__round(sizeof(wsock__rare)) +
+               wsock__round(sizeof(wsock__in)) +
+               wsock__round(sizeof(wsock__out)) +
+               p->runs * wsock__round(sizeof(wsock__item) + p->run_capacity) +
+               p->message + p->window + p->stage;
+}
+
+static void wsock__plan_make(wsock__plan *p, int role, const char *url,
+                             const wsock_options *options)
+{
+    wsock__text t = {NULL, 0, 0};
+    memset(p, 0, sizeof *p);
+    if (options)
+        p->o = *options;
+    p->url.host = p->url.target = "";
+    p->url.port = 80;
+    if (role != WSOCK_CLIENT && role != WSOCK_SERVER)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "the role is WSOCK_CLIENT or WSOCK_SERVER");
+    if (role == WSOCK_CLIENT || url)
+        wsock__url_parse(p, url);
+    if (role == WSOCK_CLIENT && !p->code && p->url.port == 0)
+        wsock__plan_wrong(p, WSOCK_INVALID_URL, "the URL's port is 0");
+    wsock__defaults(p);
+    wsock__check_options(p);
+    if (p->code) /* nothing of a broken URL goes further */
+        memset(&p->url, 0, sizeof p->url), p->url.host = p->url.target = "";
+    wsock__put_strings(&t, p);
+    p->config_size = sizeof(wsock__config) + t.size;
+    if (!p->code)
+        p->head_size = wsock__head_room(p, role, "/", "");
+    p->head_size += p->url.target_size + p->url.host_size + 16;
+    p->run_capacity = WSOCK__RUN_USUAL;
+    if (p->head_size > p->run_capacity)
+        p->run_capacity = p->head_size;
+    if (p->o.memory)
+        wsock__plan_fixed(p, role);
+}
+
+static void wsock__config_init(wsock__config *c, const wsock__plan *p)
+{
+    static const wsock_system defaults = {
+        wsock__system_alloc, wsock__system_free, wsock__system_now,
+        wsock__system_random, NULL};
+    const wsock_system *s = p->o.system;
+    wsock__text t = {NULL, 0, 0};
+    memset(c, 0, sizeof *c);
+    c->o = p->o;
+    c->references = 1;
+    c->head_size = p->head_size;
+    c->port = p->url.port;
+    c->system = defaults;
+    if (s) {
+        c->system = *s;
+        if (!s->alloc || !s->free)
+            c->system.alloc = defaults.alloc, c->system.free = defaults.free;
+        if (!s->now)
+            c->system.now = defaults.now;
+        if (!s->random)
+            c->system.random = defaults.random;
+    }
+    t.at = (char *)(c + 1);
+    t.capacity = p->config_size - sizeof *c;
+    wsock__put_strings(&t, p);
+    c->host = t.at;
+    c->host_header = c->host + strlen(c->host) + 1;
+    c->target = c->host_header + strlen(c->host_header) + 1;
+    if (c->o.origin)
+        c->o.origin = c->target + strlen(c->target) + 1;
+    if (c->o.user_agent)
+        c->o.user_agent = c->target + strlen(c->target) + 1 +
+                          (c->o.origin ? strlen(c->o.origin) + 1 : 0);
+}
+
+static wsock__config *wsock__config_new(const wsock__plan *p)
+{
+    wsock__config *c;
+    const wsock_system *s = p->o.system;
+    if (s && s->alloc && s->free)
+        c = (wsock__config *)s->alloc(s->user, p->config_size);
+    else
+        c = (wsock__config *)wsock__system_alloc(NULL, p->config_size);
+    if (!c)
+        return NULL;
+    wsock__config_init(c, p);
+    c->size = p->config_size;
+    return c;
+}
+
+static void wsock__config_drop(wsock__config *c)
+{
+    if (--c->references == 0 && c->size)
+        wsock__release(c, c, c->size);
+}
+
+/* --------------------------------------------------------------- >>http --
+ * The peer's head: RFC 7230 3, strictly: CRLF line ends, no folding, no
+ * space before the colon, no control characters. */
+
+/* The size of the head at p, with its empty line.  0: it is not complete;
+ * -1: a line that does not end with CRLF. */
+static ptrdiff_t wsock__head_end(const uint8_t *p, size_t n)
+{
+    size_t start = 0;
+    while (start < n) {
+        const uint8_t *lf = (const uint8_t *)memchr(p + start, '\n',
+                                                    n - start);
+        size_t i = lf ? (size_t)(lf - p) : n;
+        if (!lf)
+            return 0;
+        if (i == start || p[i - 1] != '\r')
+            return -1;
+        if (i == start + 1)
+            return start ? (ptrdiff_t)i + 1 : -1;
+        start = i + 1;
+    }
+    return 0;
+}
+
+/* Does it begin like a head?  So that garbage is refused at once. */
+static int wsock__head_plausible(const uint8_t *p, size_t n, int role)
+{
+    const char *http = "HTTP/1.";
+    size_t i;
+    if (role == WSOCK_SERVER)
+        return wsock__is_token_char((char)p[0]);
+    for (i = 0; i < n && i < 7; i++)
+        if (p[i] != (uint8_t)http[i])
+            return 0;
+    return 1;
+}
+
+static size_t wsock__trim(const char **s, size_t n)
+{
+    while (n && (**s == ' ' || **s == '\t'))
+        (*s)++, n--;
+    while (n && ((*s)[n - 1] == ' ' || (*s)[n - 1] == '\t'))
+        n--;
+    return n;
+}
+
+/* One "Name: value" into its two slices.  0: malformed. */
+static int wsock__split_header(const char *line, size_t n, size_t *name_size,
+                               const char **value, size_t *value_size)
+{
+    size_t i;
+    const char *colon = (const char *)memchr(line, ':', n);
+    if (!colon || !wsock__is_token(line, (size_t)(colon - line)))
+        return 0;
+    *name_size = (size_t)(colon - line);
+    *value = colon + 1;
+    *value_size = wsock__trim(value, n - *name_size - 1);
+    for (i = 0; i < *value_size; i++)
+        if (!wsock__is_value_char((*value)[i]))
+            return 0;
+    return 1;
+}
+
+/* Pack a complete head in place: the first line, then every header as two
+ * strings, each with a NUL.  Returns the packed size, 0: malformed. */
+static size_t wsock__head_pack(char *p, size_t n)
+{
+    size_t at, to, name_size, value_size;
+    const char *value, *cr = (const char *)memchr(p, '\r', n);
+    at = to = (size_t)(cr - p);
+    for (; to; to--) /* the first line: no control characters */
+        if (!wsock__is_value_char(p[to - 1]))
+            return 0;
+    to = at;
+    p[to++] = 0;
+    at += 2;
+    while (at + 2 < n) {
+        const char *line = p + at;
+        size_t size = (size_t)((const char *)memchr(line, '\n', n - at) -
+                               line) - 1;
+        if (!wsock__split_header(line, size, &name_size, &value,
+                                 &value_size))
+            return 0;
+        memmove(p + to, line, name_size);
+        p[to + name_size] = 0;
+        to += name_size + 1;
+        memmove(p + to, value, value_size);
+        p[to + value_size] = 0;
+        to += value_size + 1;
+        at += size + 2;
+    }
+    return to;
+}
+
+/* Walk over comma-separated elements; empty ones are skipped (RFC 7230 7). */
+static int wsock__list_next(const char **at, const char *end,
+                            const char **item, size_t *size)
+{
+    while (*at < end) {
+        const char *comma = (const char *)memchr(*at, ',',
+                                                 (size_t)(end - *at));
+        const char *stop = comma ? comma : end;
+        *item = *at;
+        *size = wsock__trim(item, (size_t)(stop - *at));
+        *at = comma ? comma + 1 : end;
+        if (*size)
+            return 1;
+    }
+    return 0;
+}
+
+static int wsock__list_has(const char *s, size_t n, const char *token)
+{
+    const char *at = s, *item;
+    size_t size;
+    while (wsock__list_next(&at, s + n, &item, &size))
+        if (wsock__same(item, size, token))
+            return 1;
+    return 0;
+}
+
+static void wsock__skip_space(const char **at, const char *end)
+{
+    while (*at < end && (**at == ' ' || **at == '\t'))
+        (*at)++;
+}
+
+static size_t wsock__skip_token(const char **at, const char *end)
+{
+    const char *from = *at;
+    while (*at < end && wsock__is_token_char(**at))
+        (*at)++;
+    return (size_t)(*at - from);
+}
+
+/* A parameter's value: a token, or a quoted string whose content is one
+ * (RFC 6455 9.1). */
+static int wsock__skip_value(const char **at, const char *end)
+{
+    size_t n = 0;
+    if (*at == end || **at != '"')
+        return wsock__skip_token(at, end) > 0;
+    for ((*at)++; *at < end && **at != '"'; (*at)++, n++) {
+        if (**at == '\\' && ++*at == end)
+            return 0;
+        if (!wsock__is_token_char(**at))
+            return 0;
+    }
+    if (*at == end || n == 0)
+        return 0;
+    (*at)++;
+    return 1;
+}
+
+/* Walk over Sec-WebSocket-Extensions: 1 an extension, 0 the end, -1 it is
+ * malformed (RFC 6455 9.1). */
+static int wsock__extension_next(const char **at, const char *end,
+                                 const char **name, size_t *size)
+{
+    while (*at < end && (**at == ',' || **at == ' ' || **at == '\t'))
+        (*at)++;
+    if (*at == end)
+        return 0;
+    *name = *at;
+    *size = wsock__skip_token(at, end);
+    wsock__skip_space(at, end);
+    while (*size && *at < end && **at == ';') {
+        (*at)++;
+        wsock__skip_space(at, end);
+        if (!wsock__skip_token(at, end))
+            return -1;
+        wsock__skip_space(at, end);
+        if (*at < end && **at == '=') {
+            (*at)++;
+            wsock__skip_space(at, end);
+            if (!wsock__skip_value(at, end))
+                return -1;
+            wsock__skip_space(at, end);
+        }
+    }
+    return *size && (*at == end || **at == ',') ? 1 : -1;
+}
+
+/* ----------------------------------------------------- >>handshake-facts --
+ * What a head says, gathered header by header, whether it came from the wire
+ * or from the program's own HTTP stack; judged when all were seen. */
+
+enum { /* bits, in the order of the table below */
+    WSOCK__SAW_HOST = 0x001,
+    WSOCK__SAW_UPGRADE = 0x002,
+    WSOCK__SAW_CONNECTION = 0x004,
+    WSOCK__SAW_KEY = 0x008,
+    WSOCK__SAW_VERSION = 0x010,
+    WSOCK__SAW_ACCEPT = 0x020,
+    WSOCK__SAW_PROTOCOL = 0x040,
+    WSOCK__SAW_EXTENSIONS = 0x080,
+    WSOCK__SAW_ORIGIN = 0x100,
+    WSOCK__SAW_LENGTH = 0x200,
+    WSOCK__SAW_ENCODING = 0x400
+};
+
+typedef struct wsock__slice {
+    const char *at;
+    size_t size;
+} wsock__slice;
+
+typedef struct wsock__facts {
+    unsigned seen, twice;        /* WSOCK__SAW_... */
+    int upgrade, connection;     /* the token that is asked for was there */
+    wsock__slice key, accept, version, origin;
+    int64_t length;              /* Content-Length; -1: not a number */
+    int subprotocol;             /* index + 1 of the one agreed on */
+    unsigned extensions;         /* bits of those agreed on */
+    int bad_subprotocol, foreign_subprotocol;
+    int bad_extension, foreign_extension;
+} wsock__facts;
+
+static int64_t wsock__number(const char *s, size_t n)
+{
+    int64_t x = 0;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        if (s[i] < '0' || s[i] > '9' || x > INT64_MAX / 10 - 1)
+            return -1;
+        x = x * 10 + (s[i] - '0');
+    }
+    return n ? x : -1;
+}
+
+/* Subprotocols compare with case (RFC 6455 4.1, 11.3.4). */
+static int wsock__find_subprotocol(const wsock_options *o, const char *s,
+                                   size_t n)
+{
+    int i;
+    for (i = 0; o->subprotocols && o->subprotocols[i]; i++)
+        if (strlen(o->subprotocols[i]) == n &&
+            memcmp(o->subprotocols[i], s, n) == 0)
+            return i + 1;
+    return 0;
+}
+
+/* The client lists what it likes best first (RFC 6455 4.1 item 10): the
+ * first one that the server speaks is taken. */
+static void wsock__fact_subprotocol(const wsock *ws, wsock__facts *f,
+                                    const char *s, size_t n)
+{
+    const char *at = s, *item;
+    size_t size;
+    int found, items = 0;
+    while (wsock__list_next(&at, s + n, &item, &size)) {
+        items++;
+        if (!wsock__is_token(item, size))
+            f->bad_subprotocol = 1;
+        found = wsock__find_subprotocol(&ws->config->o, item, size);
+        if (!found)
+            f->foreign_subprotocol = 1;
+        if (!f->subprotocol)
+            f->subprotocol = found;
+    }
+    if (items == 0 || (ws->role == WSOCK_CLIENT && items > 1))
+        f->bad_subprotocol = 1;
+}
+
+static unsigned wsock__find_extension(const wsock_options *o, const char *s,
+                                      size_t n)
+{
+    unsigned i;
+    for (i = 0; o->extensions && o->extensions[i]; i++)
+        if (strcspn(o->extensions[i], "; \t") == n &&
+            memcmp(o->extensions[i], s, n) == 0)
+            return 1U << i;
+    return 0;
+}
+
+static void wsock__fact_extensions(const wsock *ws, wsock__facts *f,
+                                   const char *s, size_t n)
+{
+    const char *at = s, *name;
+    size_t size;
+    int r, items = 0;
+    unsigned found;
+    while ((r = wsock__extension_next(&at, s + n, &name, &size)) > 0) {
+        items++;
+        found = wsock__find_extension(&ws->config->o, name, size);
+        if (!found || (ws->role == WSOCK_CLIENT && (f->extensions & found)))
+            f->foreign_extension = 1;
+        f->extensions |= found;
+    }
+    if (r < 0 || items == 0)
+        f->bad_extension = 1;
+}
+
+/* Take in one header. */
+static void wsock__fact(const wsock *ws, wsock__facts *f, const char *name,
+                        size_t name_size, const char *value, size_t size)
+{
+    static const char *const known[] = {
+        "Host", "Upgrade", "Connection", "Sec-WebSocket-Key",
+        "Sec-WebSocket-Version", "Sec-WebSocket-Accept",
+        "Sec-WebSocket-Protocol", "Sec-WebSocket-Extensions", "Origin",
+        "Content-Length", "Transfer-Encoding"};
+    wsock__slice slice;
+    unsigned i, bit, count = sizeof known / sizeof *known;
+    for (i = 0; i < count && !wsock__same(name, name_size, known[i]); i++)
+        continue;
+    if (i == count)
+        return;
+    bit = 1U << i;
+    f->twice |= f->seen & bit;
+    f->seen |= bit;
+    slice.at = value;
+    slice.size = size;
+    switch (bit) {
+    case WSOCK__SAW_UPGRADE:
+        f->upgrade |= wsock__list_has(value, size, "websocket");
+        break;
+    case WSOCK__SAW_CONNECTION:
+        f->connection |= wsock__list_has(value, size, "Upgrade");
+        break;
+    case WSOCK__SAW_KEY:
+        f->key = slice;
+        break;
+    case WSOCK__SAW_VERSION:
+        f->version = slice;
+        break;
+    case WSOCK__SAW_ACCEPT:
+        f->accept = slice;
+        break;
+    case WSOCK__SAW_ORIGIN:
+        f->origin = slice;
+        break;
+    case WSOCK__SAW_PROTOCOL:
+        wsock__fact_subprotocol(ws, f, value, size);
+        break;
+    case WSOCK__SAW_EXTENSIONS:
+        wsock__fact_extensions(ws, f, value, size);
+        break;
+    case WSOCK__SAW_LENGTH:
+        f->length = wsock__number(value, size);
+        break;
+    default:
+        break;
+    }
+}
+
+/* Gather the facts of a packed head. */
+static void wsock__facts_packed(const wsock *ws, wsock__facts *f,
+                                const char *p, size_t n)
+{
+    const char *end = p + n;
+    memset(f, 0, sizeof *f);
+    p += strlen(p) + 1;
+    while (p < end) {
+        size_t name_size = strlen(p);
+        const char *value = p + name_size + 1;
+        size_t size = strlen(value);
+        wsock__fact(ws, f, p, name_size, value, size);
+        p = value + size + 1;
+    }
+}
+
+/* The minor version of "HTTP/1.x", -1 if it is something else. */
+static int wsock__http_minor(const char *s)
+{
+    if (strncmp(s, "HTTP/1.", 7) != 0 || s[7] < '0' || s[7] > '9')
+        return -1;
+    return s[7] - '0';
+}
+
+/* ------------------------------------------------------------- >>queue --
+ * The send queue.  Small payload is copied behind its header into runs, and
+ * masked on the way; large payload whose memory stays is referred to.  What
+ * stands in the queue does not move.  Nothing is taken unless all of it can
+ * be, so that a failed send leaves no half frame. */
+
+/* The loop's work list: first in, first out, so that nobody starves. */
+static void wsock__list_work(wsock *ws, unsigned work)
+{
+    wsock__loop *l = ws->loop;
+    ws->work = (uint8_t)(ws->work | work);
+    if (ws->bits & WSOCK__LISTED)
+        return;
+    ws->bits |= WSOCK__LISTED;
+    ws->work_next = NULL;
+    ws->work_prev = l->work_last;
+    if (l->work_last)
+        l->work_last->work_next = ws;
+    else
+        l->work_first = ws;
+    l->work_last = ws;
+}
+
+static void wsock__unlist_work(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    if (!(ws->bits & WSOCK__LISTED))
+        return;
+    ws->bits &= ~(uint32_t)WSOCK__LISTED;
+    if (ws->work_prev)
+        ws->work_prev->work_next = ws->work_next;
+    else
+        l->work_first = ws->work_next;
+    if (ws->work_next)
+        ws->work_next->work_prev = ws->work_prev;
+    else
+        l->work_last = ws->work_prev;
+}
+
+/* Note what a reading call will have to report, and see that it looks. */
+static void wsock__pend(wsock *ws, unsigned pending)
+{
+    ws->pending = (uint8_t)(ws->pending | pending);
+    if (ws->io || ws->phase == WSOCK__PHASE_DONE)
+        wsock__list_work(ws, WSOCK__WORK_LOOK);
+}
+
+static wsock__out *wsock__out_get(wsock *ws)
+{
+    wsock__out *out = ws->out;
+    if (out)
+        return out;
+    out = (wsock__out *)wsock__pool_take(ws->loop, &ws->loop->outs);
+    if (!out)
+        return NULL;
+    out->head = out->tail = out->sent = out->sent_tail = NULL;
+    out->queued = out->offered = out->pongs = 0;
+    out->pong_size = 0;
+    out->sent_code = 0;
+    ws->out = out;
+    return out;
+}
+
+static wsock__pool *wsock__item_pool(wsock__loop *l, int reference)
+{
+    return reference && !l->fixed ? &l->references : &l->runs;
+}
+
+static void wsock__item_give(wsock__loop *l, wsock__item *item)
+{
+    wsock__release(l->config, item->owned, item->owned_size);
+    wsock__pool_give(l, wsock__item_pool(l, item->reference), item);
+}
+
+static void wsock__items_give(wsock__loop *l, wsock__item *item)
+{
+    while (item) {
+        wsock__item *next = item->next;
+        wsock__item_give(l, item);
+        item = next;
+    }
+}
+
+static wsock__item *wsock__item_take(wsock__loop *l, int reference)
+{
+    wsock__pool *pool = wsock__item_pool(l, reference);
+    wsock__item *item = (wsock__item *)wsock__pool_take(l, pool);
+    if (!item)
+        return NULL;
+    item->next = NULL;
+    item->data = (const uint8_t *)(item + 1);
+    item->size = item->taken = 0;
+    item->capacity = reference ? 0 : pool->size - sizeof *item;
+    item->owned = item->context = NULL;
+    item->owned_size = 0;
+    item->reference = (uint8_t)reference;
+    item->masked = item->report = item->in_window = 0;
+    item->frame_start = 1;
+    return item;
+}
+
+/* What a send will put into the queue. */
+typedef struct wsock__send_plan {
+    const wsock_buf *bufs;
+    size_t count;
+    size_t size; /* of the payload */
+    void *context;
+    uint8_t head[WSOCK__FRAME_HEAD_MOST];
+    size_t head_size;
+    uint32_t key;
+    uint8_t masked;
+    uint8_t reference; /* payload is referred to, not copied */
+    uint8_t borrowed;  /* SENT follows */
+    uint8_t in_window;
+    uint8_t control;
+} wsock__send_plan;
+
+static size_t wsock__run_room(const wsock__out *out)
+{
+    const wsock__item *tail = out ? out->tail : NULL;
+    return tail ? tail->capacity - tail->size : 0;
+}
+
+/* Reserve what the plan takes: new runs, in *runs, if the last one lacks
+ * room, and references, in *references.  A frame that fits into one run is
+ * not divided, so that the queue has frame boundaries for pongs. */
+static int wsock__reserve(wsock *ws, const wsock__send_plan *s,
+                          wsock__item **runs, wsock__item **references)
+{
+    wsock__loop *l = ws->loop;
+    size_t capacity = l->runs.size - sizeof(wsock__item), n, count = 0;
+    size_t bytes = s->head_size + (s->reference ? 0 : s->size);
+    size_t borrowed = s->reference ? (s->count ? s->count : 1) : 0;
+    if (bytes > wsock__run_room(ws->out))
+        count = bytes / capacity + (bytes % capacity != 0);
+    *runs = *references = NULL;
+    if (l->fixed) { /* the last run is kept for control frames */
+        n = count + borrowed + (s->control ? 0 : 1);
+        if (count > l->runs.most || n > l->runs.most)
+            return WSOCK_TOO_BIG;
+        if (n > l->runs.count)
+            return WSOCK_WOULD_BLOCK;
+    }
+    for (n = 0; n < count + borrowed; n++) {
+        wsock__item **list = n < count ? runs : references;
+        wsock__item *item = wsock__item_take(l, n >= count);
+        if (!item) {
+            wsock__items_give(l, *runs);
+            wsock__items_give(l, *references);
+            return WSOCK_NO_MEMORY;
+        }
+        item->next = *list;
+        *list = item;
+    }
+    return WSOCK_OK;
+}
+
+static void wsock__enqueue(wsock__out *out, wsock__item *item)
+{
+    if (out->tail)
+        out->tail->next = item;
+    else
+        out->head = item;
+    out->tail = item;
+}
+
+/* Copy bytes to the end of the queue, masked if asked for; *runs are used as
+ * the last run gets full.  Returns the key for what follows. */
+static uint32_t wsock__append(wsock__out *out, wsock__item **runs,
+                              const void *data, size_t size, int masked,
+                              uint32_t key)
+{
+    const uint8_t *p = (const uint8_t *)data;
+    while (size > 0) {
+        wsock__item *run = out->tail;
+        size_t n = wsock__run_room(out);
+        uint8_t *to;
+        if (n == 0) {
+            run = *runs;
+            *runs = run->next;
+            run->next = NULL;
+            wsock__enqueue(out, run);
+            n = run->capacity;
+        }
+        if (n > size)
+            n = size;
+        to = (uint8_t *)(run + 1) + run->size;
+        if (masked) {
+            wsock__mask(to, p, n, key);
+            key = wsock__mask_rotate(key, n);
+        } else {
+            memcpy(to, p, n);
+        }
+        run->size += n;
+        out->queued += n;
+        p += n;
+        size -= n;
+    }
+    return key;
+}
+
+/* A fresh run if the last one has less room than the frame takes.  What is
+ * left of a divided frame begins in later runs, which are no boundary. */
+static void wsock__start_frame(wsock__out *out, wsock__item **runs)
+{
+    wsock__item *run = *runs, *rest;
+    if (!run)
+        return;
+    *runs = run->next;
+    run->next = NULL;
+    for (rest = *runs; rest; rest = rest->next)
+        rest->frame_start = 0;
+    wsock__enqueue(out, run);
+}
+
+static void wsock__append_references(wsock__out *out,
+                                     const wsock__send_plan *s,
+                                     wsock__item *list)
+{
+    uint32_t key = s->key;
+    size_t i = 0;
+    while (list) {
+        wsock__item *next = list->next;
+        list->next = NULL;
+        if (i < s->count) {
+            list->data = (const uint8_t *)s->bufs[i].data;
+            list->size = s->bufs[i].size;
+        }
+        list->key = key;
+        list->masked = s->masked;
+        list->in_window = s->in_window;
+        list->frame_start = 0;
+        key = wsock__mask_rotate(key, list->size);
+        out->queued += list->size;
+        if (!next) {
+            list->report = s->borrowed;
+            list->context = s->context;
+        }
+        wsock__enqueue(out, list);
+        list = next;
+        i++;
+    }
+}
+
+/* Put a frame into the queue: all of it or nothing. */
+static int wsock__enqueue_frame(wsock *ws, const wsock__send_plan *s)
+{
+    wsock__item *runs, *references;
+    wsock__out *out;
+    uint32_t key = s->key;
+    size_t i;
+    int r = wsock__reserve(ws, s, &runs, &references);
+    if (r != WSOCK_OK)
+        return r;
+    out = wsock__out_get(ws);
+    if (!out) {
+        wsock__items_give(ws->loop, runs);
+        wsock__items_give(ws->loop, references);
+        return WSOCK_NO_MEMORY;
+    }
+    wsock__start_frame(out, &runs);
+    wsock__append(out, &runs, s->head, s->head_size, 0, 0);
+    if (s->reference)
+        wsock__append_references(out, s, references);
+    else
+        for (i = 0; i < s->count; i++)
+            key = wsock__append(out, &runs, s->bufs[i].data,
+                                s->bufs[i].size, s->masked, key);
+    return WSOCK_OK;
+}
+
+/* Fill in the header.  A client masks every frame with a fresh key that
+ * cannot be foreseen; a server masks none (RFC 6455 5.1, 5.3, 10.3). */
+static int wsock__plan_head(wsock *ws, wsock__send_plan *s, unsigned first)
+{
+    s->masked = 0;
+    s->key = 0;
+    if (ws->role == WSOCK_CLIENT) {
+        int zero = (ws->config->o.flags & WSOCK_UNSAFE_NO_MASKING) != 0;
+        if (!zero && wsock__random(ws->loop, &s->key, 4) != 0)
+            return WSOCK_RANDOM_FAILED;
+        s->head_size = wsock__frame_write(s->head, (uint8_t)first, s->size,
+                                          1, s->key);
+        s->masked = !zero;
+        return WSOCK_OK;
+    }
+    s->head_size = wsock__frame_write(s->head, (uint8_t)first, s->size, 0, 0);
+    return WSOCK_OK;
+}
+
+/* Queue a control frame (RFC 6455 5.5). */
+static int wsock__enqueue_control(wsock *ws, unsigned opcode,
+                                  const void *data, size_t size)
+{
+    wsock__send_plan s;
+    wsock_buf buf;
+    int r;
+    memset(&s, 0, sizeof s);
+    buf.data = data;
+    buf.size = size;
+    s.bufs = &buf;
+    s.count = 1;
+    s.size = size;
+    s.control = 1;
+    r = wsock__plan_head(ws, &s, 0x80 | opcode);
+    return r ? r : wsock__enqueue_frame(ws, &s);
+}
+
+enum { WSOCK__PONGS_MOST = 1024 };
+
+/* Answer a ping.  While the transport takes what it is given, pongs simply
+ * stand in the queue; when 1 KiB of them waits, or nothing moves, only the
+ * newest is kept until the next frame boundary (RFC 6455 5.5.3 lets a newer
+ * pong stand for older ones), so that a flood of pings takes no memory. */
+static int wsock__pong(wsock *ws, const uint8_t *data, size_t size)
+{
+    wsock__out *out = ws->out;
+    int r = WSOCK_WOULD_BLOCK;
+    if (!(ws->bits & WSOCK__STUCK) &&
+        (!out || out->pongs + size + 2 <= WSOCK__PONGS_MOST))
+        r = wsock__enqueue_control(ws, WSOCK_PONG, data, size);
+    if (r == WSOCK_OK)
+        ws->out->pongs += size + 2;
+    if (r != WSOCK_WOULD_BLOCK && r != WSOCK_TOO_BIG)
+        return r;
+    out = wsock__out_get(ws);
+    if (!out)
+        return WSOCK_NO_MEMORY;
+    out->pong_size = (uint8_t)(size + 1); /* 0 means none */
+    if (size)
+        memcpy(out->pong, data, size);
+    return WSOCK_OK;
+}
+
+/* At a frame boundary: let the pong that waits go first. */
+static void wsock__pong_insert(wsock *ws)
+{
+    wsock__out *out = ws->out;
+    wsock__item *head = out->head, *tail = out->tail;
+    size_t size = (size_t)out->pong_size - 1;
+    if ((ws->bits & WSOCK__CLOSE_SENT) && !out->head) {
+        out->pong_size = 0; /* nothing after Close: RFC 6455 5.5.1 */
+        return;
+    }
+    out->head = out->tail = NULL;
+    if (wsock__enqueue_control(ws, WSOCK_PONG, out->pong, size) == WSOCK_OK) {
+        out->pong_size = 0;
+        out->tail->capacity = out->tail->size; /* what follows stays apart */
+        out->tail->next = head;
+    } else {
+        out->head = head;
+    }
+    if (head)
+        out->tail = tail;
+}
+
+/* ------------------------------------------------------------ >>output --
+ * The queue towards the wire. */
+
+/* Fill `bufs` with what comes next.  Lent payload that is to be masked is
+ * masked into the stage, 16 KiB at a time; as masking can be repeated, no
+ * state is kept of it. */
+static size_t wsock__gather(wsock *ws, wsock_buf *bufs, size_t count)
+{
+    wsock__loop *l = ws->loop;
+    wsock__item *item;
+    size_t n = 0;
+    for (item = ws->out->head; item && n < count; item = item->next) {
+        size_t size = item->size - item->taken;
+        const uint8_t *p = item->data + item->taken;
+        if (size == 0)
+            continue;
+        bufs[n].data = p;
+        bufs[n].size = size;
+        if (item->reference && item->masked) {
+            if (!l->stage)
+                l->stage = (uint8_t *)wsock__alloc(l->config, l->stage_size);
+            if (!l->stage)
+                return n;
+            if (size > l->stage_size)
+                size = l->stage_size;
+            wsock__mask(l->stage, p, size,
+                        wsock__mask_rotate(item->key, item->taken));
+            bufs[n].data = l->stage;
+            bufs[n].size = size;
+            return n + 1;
+        }
+        n++;
+    }
+    return n;
+}
+
+/* The first item is done. */
+static void wsock__pop(wsock *ws)
+{
+    wsock__out *out = ws->out;
+    wsock__item *item = out->head;
+    out->head = item->next;
+    if (!out->head)
+        out->tail = NULL;
+    if (!item->report) {
+        wsock__item_give(ws->loop, item);
+        return;
+    }
+    item->next = NULL;
+    if (out->sent_tail)
+        out->sent_tail->next = item;
+    else
+        out->sent = item;
+    out->sent_tail = item;
+    wsock__pend(ws, WSOCK__PENDING_SENT);
+}
+
+static void wsock__out_settle(wsock *ws)
+{
+    wsock__out *out = ws->out;
+    if (out && !out->head && !out->sent && !out->pong_size) {
+        ws->out = NULL;
+        wsock__pool_give(ws->loop, &ws->loop->outs, out);
+    }
+}
+
+/* The queue got shorter: the program may send again, and what was held back
+ * may be read (see "Backpressure"). */
+static void wsock__drained(wsock *ws)
+{
+    if (ws->out->queued > ws->config->o.send_limit / 2)
+        return;
+    if (ws->bits & WSOCK__NEEDS_DRAIN)
+        wsock__pend(ws, WSOCK__PENDING_DRAIN);
+    if (ws->bits & WSOCK__HELD)
+        wsock__list_work(ws, WSOCK__WORK_LOOK);
+    ws->bits &= ~(uint32_t)(WSOCK__NEEDS_DRAIN | WSOCK__HELD);
+}
+
+/* `size` bytes are on the wire. */
+static void wsock__taken(wsock *ws, size_t size)
+{
+    wsock__out *out = ws->out;
+    out->queued -= size;
+    while (out->head) {
+        size_t left = out->head->size - out->head->taken;
+        if (size < left) {
+            out->head->taken += size;
+            break;
+        }
+        size -= left;
+        wsock__pop(ws);
+    }
+    if (!out->head)
+        out->pongs = 0;
+    if (out->pong_size && (!out->head || (out->head->frame_start &&
+                                          out->head->taken == 0)))
+        wsock__pong_insert(ws);
+    if (ws->bits & (WSOCK__NEEDS_DRAIN | WSOCK__HELD))
+        wsock__drained(ws);
+    wsock__out_settle(ws);
+}
+
+/* Drop the queue; borrowed sends come back with `code`. */
+static void wsock__drop_output(wsock *ws, int code)
+{
+    wsock__out *out = ws->out;
+    if (!out)
+        return;
+    if (out->head)
+        out->sent_code = code;
+    out->queued = 0;
+    out->pong_size = 0;
+    while (out->head)
+        wsock__pop(ws);
+    wsock__out_settle(ws);
+}
+
+/* Writing failed.  What the peer sent before, perhaps its Close, can still
+ * be read: the connection ends when reading does. */
+static void wsock__write_failed(wsock *ws)
+{
+    wsock__note_io(ws, WSOCK_CONNECTION_LOST, WSOCK_OPERATION_SEND,
+                   "sending failed");
+    ws->bits |= WSOCK__WRITE_DEAD;
+    wsock__drop_output(ws, ws->error);
+    wsock__list_work(ws, WSOCK__WORK_READ);
+}
+
+enum { WSOCK__GATHER = 64 }; /* pieces in one write */
+
+/* Offer the queue to the transport until it is empty or not now.  Returns 1
+ * when there is nothing left to write. */
+static int wsock__flush(wsock *ws)
+{
+    wsock_buf bufs[WSOCK__GATHER];
+    while (ws->out && ws->out->queued && !(ws->bits & WSOCK__WRITE_DEAD)) {
+        size_t i, offered = 0;
+        size_t count = wsock__gather(ws, bufs, WSOCK__GATHER);
+        ptrdiff_t n;
+        for (i = 0; i < count; i++)
+            offered += bufs[i].size;
+        if (count == 0) { /* no memory for the stage: later, perhaps */
+            wsock__list_work(ws, WSOCK__WORK_LOOK);
+            return 0;
+        }
+        n = ws->io->write(ws->io_user, bufs, count);
+        if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE || n == 0) {
+            ws->bits |= WSOCK__STUCK;
+            if (n == WSOCK_WANT_READ)
+                ws->bits |= WSOCK__WRITE_WANTS_READ;
+            return 0;
+        }
+        if (n < 0 || (size_t)n > offered) {
+            wsock__write_failed(ws);
+            return 1;
+        }
+        ws->bits &= ~(uint32_t)(WSOCK__STUCK | WSOCK__WRITE_WANTS_READ);
+        wsock__taken(ws, (size_t)n);
+        if ((size_t)n < offered && !ws->no_socket) {
+            ws->bits |= WSOCK__STUCK; /* a socket that took less is full */
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* References into the window or a message are about to become invalid: copy
+ * what the transport has not taken. */
+static void wsock__keep_references(wsock *ws)
+{
+    wsock__item *item;
+    for (item = ws->out ? ws->out->head : NULL; item; item = item->next) {
+        size_t size = item->size - item->taken;
+        if (!item->in_window)
+            continue;
+        item->in_window = 0;
+        item->owned = wsock__alloc(ws->config, size ? size : 1);
+        if (!item->owned) {
+            wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_SEND,
+                        "no memory for %lu bytes that the peer does not "
+                        "take", (unsigned long)size);
+            ws->bits |= WSOCK__WRITE_DEAD;
+            wsock__drop_output(ws, WSOCK_NO_MEMORY);
+            wsock__list_work(ws, WSOCK__WORK_READ);
+            return;
+        }
+        item->owned_size = size ? size : 1;
+        memcpy(item->owned, item->data + item->taken, size);
+        item->data = (const uint8_t *)item->owned;
+        item->size = size;
+        item->taken = 0;
+    }
+}
+
+/* ------------------------------------------------------------- >>timers --
+ * One list for each duration, oldest first; so there is no search, and no
+ * work while nothing expires. */
+
+static void wsock__timer_stop(wsock *ws)
+{
+    wsock__timers *list;
+    if (ws->timer == WSOCK__TIMER_NONE)
+        return;
+    list = &ws->loop->timers[ws->timer];
+    if (ws->timer_prev)
+        ws->timer_prev->timer_next = ws->timer_next;
+    else
+        list->first = ws->timer_next;
+    if (ws->timer_next)
+        ws->timer_next->timer_prev = ws->timer_prev;
+    else
+        list->last = ws->timer_prev;
+    ws->timer = WSOCK__TIMER_NONE;
+}
+
+static int64_t wsock__now(const wsock__loop *l)
+{
+    return l->config->system.now(l->config->system.user);
+}
+
+/* Start the one timer of a connection; it replaces the one that runs.
+ * Without a transport there are none: the program has the clock then. */
+static void wsock__timer_start(wsock *ws, unsigned timer, int duration)
+{
+    wsock__timers *list = &ws->loop->timers[timer];
+    wsock__timer_stop(ws);
+    if (duration < 0 || !ws->io)
+        return;
+    ws->timer = (uint8_t)timer;
+    ws->timer_due = wsock__now(ws->loop) + duration;
+    ws->timer_next = NULL;
+    ws->timer_prev = list->last;
+    if (list->last)
+        list->last->timer_next = ws;
+    else
+        list->first = ws;
+    list->last = ws;
+}
+
+/* -------------------------------------------------------------- >>close --
+ * RFC 6455 7.  A connection ends in three steps: the Close frames (OPEN),
+ * then whatever is still to be written, the shutting of the write side and
+ * the discarding of what arrives (LINGER), then nothing (DONE). */
+
+/* Forget the bytes that were not read. */
+static void wsock__drop_input(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    if (l->current == ws || !l->shared)
+        l->pos = l->end = l->more = l->more_end = NULL;
+    if (ws->in)
+        ws->in->tail_size = 0;
+}
+
+static void wsock__unwatch(wsock *ws);
+
+/* The transport is gone, or was never there: only reports follow. */
+static void wsock__done(wsock *ws)
+{
+    if (ws->phase == WSOCK__PHASE_DONE)
+        return;
+    ws->phase = WSOCK__PHASE_DONE;
+    wsock__timer_stop(ws);
+    wsock__drop_input(ws);
+    if (ws->io) {
+        wsock__drop_output(ws, wsock__ended(ws));
+        wsock__unwatch(ws);
+        if (ws->io->close)
+            ws->io->close(ws->io_user);
+        ws->io = NULL;
+    }
+    if ((ws->bits & WSOCK__SERVER_OWNED) && !(ws->bits & WSOCK__OPENED))
+        wsock__list_work(ws, WSOCK__WORK_LOOK); /* to be freed, unreported */
+    else
+        wsock__pend(ws, WSOCK__PENDING_CLOSE);
+}
+
+/* All frames are said: what is queued leaves, then the transport ends. */
+static void wsock__end(wsock *ws)
+{
+    if (ws->phase >= WSOCK__PHASE_LINGER)
+        return;
+    wsock__drop_input(ws);
+    if (!ws->io) {
+        wsock__done(ws);
+        return;
+    }
+    ws->phase = WSOCK__PHASE_LINGER;
+    wsock__timer_start(ws, WSOCK__TIMER_CLOSE, ws->config->o.close_timeout);
+    wsock__list_work(ws, WSOCK__WORK_LOOK | WSOCK__WORK_READ);
+}
+
+/* Queue our one Close frame (RFC 6455 5.5.1, 7.1.2).  code 0: no code. */
+static int wsock__queue_close(wsock *ws, int code, const char *reason,
+                              size_t size)
+{
+    uint8_t payload[WSOCK__CONTROL_MOST];
+    int r;
+    payload[0] = (uint8_t)(code >> 8);
+    payload[1] = (uint8_t)code;
+    memcpy(payload + 2, reason, size);
+    r = wsock__enqueue_control(ws, WSOCK_CLOSE, payload, code ? size + 2 : 0);
+    if (r != WSOCK_OK)
+        return r;
+    ws->bits |= WSOCK__CLOSE_SENT;
+    ws->close_sent = (uint16_t)(code ? code : WSOCK_CLOSE_NO_STATUS);
+    return WSOCK_OK;
+}
+
+/* _Fail the WebSocket Connection_ (RFC 6455 7.1.7): tell the peer the close
+ * code, then end.  Returns `code`. */
+WSOCK__FORMAT(4, 5)
+static int wsock__fail(wsock *ws, int code, int close_code,
+                       const char *format, ...)
+{
+    const char *text = "";
+    size_t size;
+    va_list args;
+    va_start(args, format);
+    wsock__note_v(ws, code, WSOCK_OPERATION_RECEIVE, format, args);
+    va_end(args);
+    if (ws->rare)
+        text = ws->rare->text;
+    size = strlen(text);
+    if (size > WSOCK__CONTROL_MOST - 2)
+        size = WSOCK__CONTROL_MOST - 2;
+    if (ws->phase == WSOCK__PHASE_OPEN && !(ws->bits & WSOCK__CLOSE_SENT))
+        wsock__queue_close(ws, close_code, text, size);
+    wsock__end(ws);
+    return code;
+}
+
+/* The peer's Close (RFC 6455 5.5.1, 7.1.5, 7.1.6).  Returns 1, or the
+ * failure. */
+static int wsock__close_in(wsock *ws, const uint8_t *p, size_t n)
+{
+    int code = n >= 2 ? p[0] << 8 | p[1] : WSOCK_CLOSE_NO_STATUS;
+    uint32_t state = 0;
+    wsock__rare *r;
+    if (n == 1)
+        return wsock__fail(ws, WSOCK_PROTOCOL_ERROR, 1002,
+                           "the peer's Close has half a code");
+    if (n >= 2 && !wsock__close_code_valid(code)) /* RFC 6455 7.4 */
+        return wsock__fail(ws, WSOCK_PROTOCOL_ERROR, 1002,
+                           "the peer's Close has the code %d, which must not "
+                           "be sent", code);
+    if (n > 2 && (!wsock__utf8(&state, p + 2, n - 2) || state))
+        return wsock__fail(ws, WSOCK_INVALID_UTF8, 1007,
+                           "the peer's close reason is not UTF-8");
+    if (n > 2 && (r = wsock__rare_get(ws)) != NULL) {
+        memcpy(r->reason, p + 2, n - 2);
+        r->reason[n - 2] = 0;
+    }
+    ws->bits |= WSOCK__CLOSE_RECEIVED;
+    ws->close_received = (uint16_t)code;
+    if (ws->bits & WSOCK__WRITE_DEAD) {
+        ws->error = 0; /* the peer said why, so this is how it ended */
+        if (ws->rare)
+            ws->rare->failure.code = 0;
+    }
+    /* Answer with the same code (RFC 6455 5.5.1), unless Close was sent. */
+    if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)) &&
+        wsock__queue_close(ws, n ? code : 0, "", 0) != WSOCK_OK)
+        wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_CLOSE,
+                    "no memory for the answering Close");
+    wsock__end(ws);
+    return 1;
+}
+
+/* The end of the peer's stream, in whatever phase. */
+static void wsock__end_of_stream(wsock *ws)
+{
+    ws->bits |= WSOCK__END_OF_STREAM;
+    if (ws->phase == WSOCK__PHASE_LINGER) {
+        wsock__list_work(ws, WSOCK__WORK_LOOK);
+        return;
+    }
+    if (ws->phase == WSOCK__PHASE_DONE)
+        return;
+    wsock__note(ws, WSOCK_CONNECTION_LOST, WSOCK_OPERATION_RECEIVE,
+                ws->phase < WSOCK__PHASE_OPEN
+                    ? "the peer ended the connection during the handshake"
+                : ws->in && ws->in->in_message
+                    ? "the peer ended the connection inside a message"
+                    : "the peer ended the connection without a Close frame");
+    wsock__done(ws);
+}
+
+/* -------------------------------------------------------------- >>input --
+ * Bytes from the wire.  They are read where they lie, whether in a loop's
+ * window or in fed memory; only the unfinished head of a frame or of HTTP is
+ * put aside, in the connection's `tail`, and completed there by exactly the
+ * bytes that it lacks. */
+
+static wsock__in *wsock__in_get(wsock *ws)
+{
+    wsock__in *in = ws->in;
+    if (in)
+        return in;
+    in = (wsock__in *)wsock__pool_take(ws->loop, &ws->loop->ins);
+    if (!in)
+        return NULL;
+    memset(in, 0, offsetof(wsock__in, small));
+    in->tail = in->small;
+    in->tail_capacity = sizeof in->small;
+    ws->in = in;
+    return in;
+}
+
+static int wsock__has_input(const wsock *ws)
+{
+    const wsock__loop *l = ws->loop;
+    return (l->current == ws || !l->shared) &&
+           (l->pos < l->end || l->more < l->more_end);
+}
+
+/* Aim the cursor at bytes that came; what was put aside goes before them. */
+static void wsock__input(wsock *ws, uint8_t *bytes, size_t size)
+{
+    wsock__loop *l = ws->loop;
+    l->current = ws;
+    l->pos = bytes;
+    l->end = bytes + size;
+    l->more = l->more_end = NULL;
+    if (ws->in && ws->in->tail_size) {
+        l->more = bytes;
+        l->more_end = bytes + size;
+        l->pos = ws->in->tail;
+        l->end = l->pos + ws->in->tail_size;
+        ws->in->tail_size = 0;
+    }
+}
+
+/* Room for `size` bytes in the tail, the first `keep` of which stand at
+ * l->pos now.  0: no memory. */
+static int wsock__tail_room(wsock *ws, size_t keep, size_t size)
+{
+    wsock__loop *l = ws->loop;
+    wsock__in *in = wsock__in_get(ws);
+    uint8_t *p;
+    size_t got;
+    if (!in)
+        return 0;
+    if (size <= in->tail_capacity) {
+        if (keep)
+            memmove(in->tail, l->pos, keep);
+        return 1;
+    }
+    p = wsock__buffer_take(l, size, &got);
+    if (!p)
+        return 0;
+    if (keep)
+        memcpy(p, l->pos, keep);
+    if (in->tail != in->small)
+        wsock__buffer_give(l, in->tail, in->tail_capacity);
+    in->tail = p;
+    in->tail_capacity = got;
+    return 1;
+}
+
+/* Put everything unread aside. */
+static int wsock__stash(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    size_t have = (size_t)(l->end - l->pos);
+    size_t rest = (size_t)(l->more_end - l->more);
+    if (have + rest == 0)
+        return 1;
+    if (!wsock__tail_room(ws, have, have + rest))
+        return 0;
+    if (rest)
+        memcpy(ws->in->tail + have, l->more, rest);
+    ws->in->tail_size = have + rest;
+    l->pos = l->end = l->more = l->more_end = NULL;
+    return 1;
+}
+
+/* Go on with the segment behind the cursor's. */
+static void wsock__next_segment(wsock__loop *l)
+{
+    if (l->pos == l->end && l->more < l->more_end) {
+        l->pos = l->more;
+        l->end = l->more_end;
+        l->more = l->more_end = NULL;
+    }
+}
+
+/* See that `need` bytes lie together at the cursor.  1: they do; 0: they
+ * have not come, and what has is put aside; or WSOCK_NO_MEMORY. */
+static int wsock__need(wsock *ws, size_t need)
+{
+    wsock__loop *l = ws->loop;
+    size_t have, rest, take;
+    wsock__next_segment(l);
+    have = (size_t)(l->end - l->pos);
+    rest = (size_t)(l->more_end - l->more);
+    if (have >= need)
+        return 1;
+    if (have + rest < need)
+        return wsock__stash(ws) ? 0 : WSOCK_NO_MEMORY;
+    take = need - have;
+    if (!wsock__tail_room(ws, have, need))
+        return WSOCK_NO_MEMORY;
+    memcpy(ws->in->tail + have, l->more, take);
+    l->pos = ws->in->tail;
+    l->end = l->pos + need;
+    l->more += take;
+    return 1;
+}
+
+/* Free what the receive state no longer needs. */
+static void wsock__in_settle(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    wsock__in *in = ws->in;
+    if (!in || in->tail_size ||
+        (l->pos >= in->tail && l->pos < in->tail + in->tail_capacity &&
+         l->pos < l->end))
+        return;
+    if (in->tail != in->small) {
+        wsock__buffer_give(l, in->tail, in->tail_capacity);
+        in->tail = in->small;
+        in->tail_capacity = sizeof in->small;
+    }
+    if (in->in_frame || in->in_message || in->message)
+        return;
+    ws->in = NULL;
+    wsock__pool_give(l, &l->ins, in);
+}
+
+static void wsock__message_give(wsock *ws)
+{
+    wsock__in *in = ws->in;
+    wsock__buffer_give(ws->loop, in->message, in->capacity);
+    in->message = NULL;
+    in->size = in->capacity = in->read = 0;
+    in->delivered = 0;
+}
+
+/* Free all receive state. */
+static void wsock__in_free(wsock *ws)
+{
+    wsock__in *in = ws->in;
+    if (!in)
+        return;
+    wsock__message_give(ws);
+    if (in->tail != in->small)
+        wsock__buffer_give(ws->loop, in->tail, in->tail_capacity);
+    ws->in = NULL;
+    wsock__pool_give(ws->loop, &ws->loop->ins, in);
+}
+
+/* ---------------------------------------------------------- >>handshake --
+ * RFC 6455 4.1 (client) and 4.2 (server). */
+
+/* The connection is established: _the WebSocket Connection is Open_. */
+static void wsock__opened(wsock *ws)
+{
+    ws->phase = WSOCK__PHASE_OPEN;
+    ws->bits |= WSOCK__OPENED;
+    wsock__timer_stop(ws);
+    wsock__pend(ws, WSOCK__PENDING_OPEN);
+}
+
+/* Put a head at the end of the queue; one run holds it whole. */
+static int wsock__queue_head(wsock *ws, void (*compose)(wsock *, wsock__text *))
+{
+    wsock__item *run = wsock__item_take(ws->loop, 0);
+    wsock__out *out = run ? wsock__out_get(ws) : NULL;
+    wsock__text t = {NULL, 0, 0};
+    if (!out) {
+        if (run)
+            wsock__item_give(ws->loop, run);
+        wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_CONNECT,
+                    "no memory for the handshake");
+        wsock__done(ws);
+        return WSOCK_NO_MEMORY;
+    }
+    t.at = (char *)(run + 1);
+    t.capacity = run->capacity;
+    compose(ws, &t);
+    run->size = t.size;
+    run->capacity = t.size; /* nothing is appended to it */
+    out->queued += t.size;
+    wsock__enqueue(out, run);
+    return WSOCK_OK;
+}
+
+static void wsock__compose_ours(wsock *ws, wsock__text *t)
+{
+    const wsock__config *c = ws->config;
+    wsock__compose_request(t, &c->o, c->target, c->host_header,
+                           ws->rare->key);
+}
+
+/* The transport is open, or the program takes the first step without one:
+ * a client says its head, a server waits for one. */
+static void wsock__begin(wsock *ws)
+{
+    uint8_t nonce[16];
+    wsock__rare *r;
+    if (ws->phase > WSOCK__PHASE_OPENING)
+        return;
+    ws->phase = WSOCK__PHASE_HANDSHAKE;
+    wsock__timer_start(ws, WSOCK__TIMER_HANDSHAKE,
+                       ws->config->o.handshake_timeout);
+    if (ws->role == WSOCK_SERVER)
+        return;
+    r = wsock__rare_get(ws);
+    if (!r || wsock__random(ws->loop, nonce, sizeof nonce) != 0) {
+        wsock__note(ws, r ? WSOCK_RANDOM_FAILED : WSOCK_NO_MEMORY,
+                    WSOCK_OPERATION_CONNECT, "%s",
+                    r ? "the system's random source failed"
+                      : "memory is out");
+        wsock__done(ws);
+        return;
+    }
+    wsock__base64(r->key, nonce, sizeof nonce); /* RFC 6455 4.1 item 7 */
+    wsock__queue_head(ws, wsock__compose_ours);
+}
+
+/* ---- the server's side */
+
+static void wsock__compose_answer(wsock *ws, wsock__text *t)
+{
+    const wsock_options *o = &ws->config->o;
+    const wsock__rare *r = ws->rare;
+    char accept[29];
+    if (r->failure.http_status) {
+        wsock__compose_refusal(t, r->failure.http_status,
+                               !(ws->bits & WSOCK__NO_BODY), r->text);
+        return;
+    }
+    wsock__accept_value(accept, r->key);
+    wsock__compose_accept(
+        t, o, accept,
+        ws->subprotocol ? o->subprotocols[ws->subprotocol - 1] : NULL,
+        ws->extensions);
+}
+
+/* Refuse a request: answer with `status` and one line, then end. */
+WSOCK__FORMAT(3, 4)
+static int wsock__refuse(wsock *ws, int status, const char *format, ...)
+{
+    wsock__rare *r = wsock__rare_get(ws);
+    va_list args;
+    va_start(args, format);
+    wsock__note_v(ws, WSOCK_REFUSED, WSOCK_OPERATION_CONNECT, format, args);
+    va_end(args);
+    if (r) {
+        r->failure.http_status = status;
+        if (wsock__queue_head(ws, wsock__compose_answer) != WSOCK_OK)
+            return WSOCK_REFUSED;
+    }
+    wsock__end(ws);
+    return WSOCK_REFUSED;
+}
+
+/* The request line: method, target, version (RFC 6455 4.2.1 item 1). */
+static int wsock__check_request_line(wsock *ws, const char *line)
+{
+    const char *target = strchr(line, ' ');
+    const char *version = target ? strchr(target + 1, ' ') : NULL;
+    size_t method = target ? (size_t)(target - line) : 0;
+    size_t size;
+    if (!version || !wsock__is_token(line, method) ||
+        strncmp(version + 1, "HTTP/", 5) != 0 || strchr(version + 1, ' '))
+        return wsock__refuse(ws, 400, "malformed request line");
+    if (wsock__same(line, method, "HEAD"))
+        ws->bits |= WSOCK__NO_BODY; /* RFC 7231 4.3.2 */
+    if (strncmp(version + 1, "HTTP/1.", 7) != 0)
+        return wsock__refuse(ws, 505, "HTTP/1.1 is spoken here");
+    if (method != 3 || memcmp(line, "GET", 3) != 0)
+        return wsock__refuse(ws, 405, "the method is GET");
+    size = (size_t)(version - ++target);
+    if (size >= 7 && (wsock__same(target, 7, "http://") ||
+                      wsock__same(target, 8, "https://"))) /* RFC 6455 4.2.1 */
+        return WSOCK_OK;
+    if (size == 0 || *target != '/' || memchr(target, '#', size))
+        return wsock__refuse(ws, 400, "malformed request target");
+    return WSOCK_OK;
+}
+
+static int wsock__origin_allowed(const wsock_options *o, wsock__slice origin)
+{
+    const char *const *list = o->origins;
+    for (; list && *list; list++)
+        if (wsock__same(origin.at, origin.size, *list))
+            return 1;
+    return list == NULL;
+}
+
+/* Everything else that 4.2.1 asks for, and what 4.2.2 answers. */
+static int wsock__judge_request(wsock *ws, const char *line, wsock__facts *f)
+{
+    const wsock_options *o = &ws->config->o;
+    const char *version = strrchr(line, ' ') + 1;
+    int minor = wsock__http_minor(version);
+    unsigned once = WSOCK__SAW_HOST | WSOCK__SAW_KEY | WSOCK__SAW_VERSION |
+                    WSOCK__SAW_ORIGIN | WSOCK__SAW_LENGTH;
+    if (minor < 0 || version[8])
+        return wsock__refuse(ws, 400, "malformed HTTP version");
+    if (f->twice & once)
+        return wsock__refuse(ws, 400, "a header that must not be repeated");
+    if (!(f->seen & WSOCK__SAW_HOST) && minor > 0) /* RFC 7230 5.4 */
+        return wsock__refuse(ws, 400, "no Host header");
+    if (f->seen & WSOCK__SAW_ENCODING || f->length != 0)
+        return wsock__refuse(ws, 400, "a request with a body");
+    /* A plain request, or HTTP/1.0, whose Upgrade is to be ignored
+     * (RFC 7230 6.7). */
+    if (minor == 0 || !(f->seen & (WSOCK__SAW_UPGRADE | WSOCK__SAW_KEY)))
+        return wsock__refuse(ws, 426, "this is a WebSocket server");
+    if (!f->upgrade) /* item 3 */
+        return wsock__refuse(ws, 400, "no \"Upgrade: websocket\" header");
+    if (!f->connection) /* item 4 */
+        return wsock__refuse(ws, 400, "no \"Connection: Upgrade\" header");
+    if (f->version.size != 2 || memcmp(f->version.at, "13", 2) != 0)
+        return wsock__refuse(ws, 426, "Sec-WebSocket-Version is 13");
+    if (!wsock__is_key(f->key.at ? f->key.at : "", f->key.size)) /* item 5 */
+        return wsock__refuse(ws, 400, "no valid Sec-WebSocket-Key header");
+    if (f->bad_subprotocol)
+        return wsock__refuse(ws, 400, "malformed Sec-WebSocket-Protocol");
+    if (f->bad_extension) /* RFC 6455 9.1 */
+        return wsock__refuse(ws, 400, "malformed Sec-WebSocket-Extensions");
+    if (f->seen & WSOCK__SAW_ORIGIN && !wsock__origin_allowed(o, f->origin))
+        return wsock__refuse(ws, 403, "this Origin is not allowed; "
+                                      "see options.origins");
+    return WSOCK_OK;
+}
+
+static int wsock__answer_request(wsock *ws, const char *line, wsock__facts *f)
+{
+    wsock__rare *r = wsock__rare_get(ws);
+    int code = wsock__check_request_line(ws, line);
+    if (code == WSOCK_OK)
+        code = wsock__judge_request(ws, line, f);
+    if (code != WSOCK_OK || !r)
+        return code;
+    memcpy(r->key, f->key.at, 24);
+    r->key[24] = 0;
+    ws->subprotocol = (uint8_t)f->subprotocol;
+    ws->extensions = (uint16_t)f->extensions;
+    code = wsock__queue_head(ws, wsock__compose_answer);
+    if (code == WSOCK_OK)
+        wsock__opened(ws);
+    return code;
+}
+
+/* ---- the client's side */
+
+WSOCK__FORMAT(3, 4)
+static int wsock__handshake_failed(wsock *ws, int code, const char *format,
+                                   ...)
+{
+    va_list args;
+    va_start(args, format);
+    wsock__note_v(ws, code, WSOCK_OPERATION_CONNECT, format, args);
+    va_end(args);
+    wsock__end(ws);
+    return code;
+}
+
+/* RFC 6455 4.1, the client's checks 2 to 6. */
+static int wsock__judge_response(wsock *ws, wsock__facts *f)
+{
+    char accept[29];
+    int wrong = WSOCK_INVALID_HANDSHAKE;
+    wsock__accept_value(accept, ws->rare->key);
+    if (!f->upgrade)
+        return wsock__handshake_failed(
+            ws, wrong, "the server's 101 has no \"Upgrade: websocket\"");
+    if (!f->connection)
+        return wsock__handshake_failed(
+            ws, wrong, "the server's 101 has no \"Connection: Upgrade\"");
+    if ((f->twice & WSOCK__SAW_ACCEPT) || f->accept.size != 28 ||
+        memcmp(f->accept.at, accept, 28) != 0)
+        return wsock__handshake_failed(
+            ws, wrong, "the server's Sec-WebSocket-Accept does not answer "
+                       "our key: no WebSocket server, or a cache between");
+    if (f->bad_extension)
+        return wsock__handshake_failed(
+            ws, wrong, "the server's Sec-WebSocket-Extensions is malformed");
+    if (f->foreign_extension)
+        return wsock__handshake_failed(
+            ws, WSOCK_UNSUPPORTED_EXTENSION,
+            "the server uses an extension that was not offered");
+    if (f->bad_subprotocol || (f->twice & WSOCK__SAW_PROTOCOL))
+        return wsock__handshake_failed(
+            ws, wrong, "the server's Sec-WebSocket-Protocol is malformed");
+    if (f->foreign_subprotocol)
+        return wsock__handshake_failed(
+            ws, WSOCK_UNSUPPORTED_SUBPROTOCOL,
+            "the server chose a subprotocol that was not offered; see "
+            "options.subprotocols");
+    return WSOCK_OK;
+}
+
+/* The status line "HTTP/1.1 101 ..."; 0: malformed. */
+static int wsock__response_status(const char *line)
+{
+    if (wsock__http_minor(line) < 0 || line[8] != ' ' || line[9] < '1' ||
+        line[9] > '9' || line[10] < '0' || line[10] > '9' ||
+        line[11] < '0' || line[11] > '9' || (line[12] && line[12] != ' '))
+        return 0;
+    return (line[9] - '0') * 100 + (line[10] - '0') * 10 + (line[11] - '0');
+}
+
+/* A response that is not 101: keep its head and take its body. */
+static int wsock__refused(wsock *ws, const char *line, int status,
+                          const wsock__facts *f)
+{
+    wsock__rare *r = ws->rare;
+    r->failure.http_status = status;
+    r->body_left = -1; /* until the end of the stream */
+    if (status < 200 || status == 204 || status == 304)
+        r->body_left = 0; /* RFC 7230 3.3.3 */
+    else if ((f->seen & WSOCK__SAW_LENGTH) && f->length >= 0)
+        r->body_left = f->length;
+    wsock__note(ws, WSOCK_REFUSED, WSOCK_OPERATION_CONNECT,
+                "the server answered \"%.60s\" instead of 101%s", line + 9,
+                status == 401   ? " (credentials: options.headers)"
+                : status == 403 ? " (options.origin?)"
+                : status == 404 ? " (the path in the URL?)"
+                                : "");
+    return WSOCK_REFUSED;
+}
+
+/* Judge a response.  WSOCK_WOULD_BLOCK: an interim one, more follows. */
+static int wsock__answer_response(wsock *ws, const char *line,
+                                  wsock__facts *f)
+{
+    int status = wsock__response_status(line), code;
+    if (!status)
+        return wsock__handshake_failed(ws, WSOCK_HTTP_ERROR,
+                                       "the server's status line is "
+                                       "malformed: no HTTP server?");
+    if (status < 200 && status != 101) /* RFC 7231 6.2 */
+        return WSOCK_WOULD_BLOCK;
+    if (status != 101)
+        return wsock__refused(ws, line, status, f);
+    if (wsock__http_minor(line) < 1)
+        return wsock__handshake_failed(ws, WSOCK_INVALID_HANDSHAKE,
+                                       "the server speaks HTTP/1.0");
+    code = wsock__judge_response(ws, f);
+    if (code != WSOCK_OK)
+        return code;
+    ws->subprotocol = (uint8_t)f->subprotocol;
+    ws->extensions = (uint16_t)f->extensions;
+    wsock__opened(ws);
+    return WSOCK_OK;
+}
+
+/* ---- heads from the wire */
+
+enum { WSOCK__BODY_MOST = 4096 };
+
+/* Move the refusing head to memory that lives until free, with room for the
+ * start of the body. */
+static void wsock__keep_head(wsock *ws, const char *head, size_t size)
+{
+    wsock__loop *l = ws->loop;
+    wsock__rare *r = ws->rare;
+    if (l->fixed && l->message_used) { /* the head stands in it */
+        r->kept = l->message;
+        r->kept_capacity = l->message_size;
+        ws->in->tail = ws->in->small;
+        ws->in->tail_capacity = sizeof ws->in->small;
+    } else {
+        size_t most = size + (ws->error ? WSOCK__BODY_MOST : 0);
+        if (l->fixed)
+            most = l->message_size;
+        r->kept = wsock__buffer_take(l, most, &r->kept_capacity);
+    }
+    r->head = NULL;
+    if (!r->kept || r->kept_capacity < size)
+        return;
+    memmove(r->kept, head, size);
+    r->kept_size = size;
+    r->head = (const char *)r->kept;
+    r->head_size = size;
+    if (ws->error)
+        r->failure.body = r->head + size;
+}
+
+/* The body of a refusing response, as far as it is kept. */
+static void wsock__body_in(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    wsock__rare *r = ws->rare;
+    size_t n = (size_t)(l->end - l->pos), room, keep;
+    if (r->body_left >= 0 && (uint64_t)n > (uint64_t)r->body_left)
+        n = (size_t)r->body_left;
+    room = r->head ? r->kept_capacity - r->kept_size : 0;
+    if (room > WSOCK__BODY_MOST - r->failure.body_size)
+        room = WSOCK__BODY_MOST - r->failure.body_size;
+    keep = n < room ? n : room;
+    if (keep)
+        memmove(r->kept + r->kept_size, l->pos, keep);
+    r->kept_size += keep;
+    r->failure.body_size += keep;
+    l->pos += n;
+    if (r->body_left > 0)
+        r->body_left -= (int64_t)n;
+    if (r->body_left == 0 || keep == room)
+        wsock__end(ws);
+    else
+        wsock__next_segment(l);
+}
+
+static int wsock__head_malformed(wsock *ws)
+{
+    if (ws->role == WSOCK_SERVER)
+        return wsock__refuse(ws, 400, "malformed HTTP");
+    return wsock__handshake_failed(ws, WSOCK_HTTP_ERROR,
+                                   "the server's answer is not HTTP: is "
+                                   "there another protocol on this port?");
+}
+
+static int wsock__head_too_long(wsock *ws, const uint8_t *p, size_t n)
+{
+    if (ws->role == WSOCK_CLIENT)
+        return wsock__handshake_failed(ws, WSOCK_TOO_BIG,
+                                       "the server's head is longer than "
+                                       "options.max_header");
+    if (!memchr(p, '\n', n)) /* RFC 7231 6.5.12 */
+        return wsock__refuse(ws, 414, "the request line is too long");
+    return wsock__refuse(ws, 431, "the header is too long"); /* RFC 6585 */
+}
+
+/* Look for a whole head at the cursor.  Its size, 0: more must come, or
+ * negative. */
+static ptrdiff_t wsock__head_wait(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    size_t most = ws->config->o.max_header;
+    for (;;) {
+        size_t have, rest, need;
+        ptrdiff_t size;
+        wsock__next_segment(l);
+        have = (size_t)(l->end - l->pos);
+        rest = (size_t)(l->more_end - l->more);
+        if (have == 0)
+            return 0;
+        if (!wsock__head_plausible(l->pos, have, ws->role))
+            return wsock__head_malformed(ws);
+        size = wsock__head_end(l->pos, have);
+        if (size < 0)
+            return wsock__head_malformed(ws);
+        if (size > 0 && (size_t)size <= most)
+            return size;
+        if (size > 0 || have >= most)
+            return wsock__head_too_long(ws, l->pos, have);
+        need = have + rest > most ? most : have + rest;
+        if (rest == 0)
+            need++;
+        if (wsock__need(ws, need) < 0)
+            return wsock__fail(ws, WSOCK_NO_MEMORY, 0,
+                               "no memory for the peer's head");
+        if (rest == 0)
+            return 0;
+    }
+}
+
+/* Read a head from the wire, or the body of a refusal. */
+static void wsock__handshake_in(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    wsock__rare *r = wsock__rare_get(ws);
+    wsock__facts facts;
+    char *head;
+    ptrdiff_t size;
+    size_t packed;
+    int code;
+    if (!r) {
+        wsock__fail(ws, WSOCK_NO_MEMORY, 0, "memory is out");
+        return;
+    }
+    if (r->failure.http_status) {
+        wsock__next_segment(l);
+        wsock__body_in(ws);
+        return;
+    }
+    size = wsock__head_wait(ws);
+    if (size <= 0)
+        return;
+    head = (char *)l->pos;
+    l->pos += size;
+    packed = wsock__head_pack(head, (size_t)size);
+    if (!packed) {
+        wsock__head_malformed(ws);
+        return;
+    }
+    wsock__facts_packed(ws, &facts, head, packed);
+    r->head = head;
+    r->head_size = packed;
+    code = ws->role == WSOCK_SERVER
+               ? wsock__answer_request(ws, head, &facts)
+               : wsock__answer_response(ws, head, &facts);
+    if (ws->role == WSOCK_CLIENT && code < 0) {
+        wsock__keep_head(ws, head, packed);
+        if (ws->phase == WSOCK__PHASE_HANDSHAKE && r->body_left == 0)
+            wsock__end(ws);
+    } else if (code != WSOCK_OK) {
+        r->head = NULL;
+    }
+}
+
+/* The head of an open connection has been lent out long enough: free what
+ * only the handshake needed. */
+static void wsock__head_release(wsock *ws)
+{
+    wsock__rare *r = ws->rare;
+    if (!r)
+        return;
+    if (r->head_item) {
+        wsock__item_give(ws->loop, r->head_item);
+        r->head_item = NULL;
+    }
+    if (!ws->error) {
+        wsock__buffer_give(ws->loop, r->kept, r->kept_capacity);
+        r->kept = NULL;
+        r->head = NULL;
+    }
+    wsock__wipe(r->key, sizeof r->key);
+    if (ws->role == WSOCK_SERVER && !ws->error && !r->reason[0]) {
+        ws->rare = NULL;
+        wsock__pool_give(ws->loop, &ws->loop->rares, r);
+    }
+}
+
+/* ------------------------------------------------------------ >>receive --
+ * RFC 6455 5 and 6.2: from bytes to pieces of messages, then to messages. */
+
+/* A piece of payload, unmasked and checked, where it lies. */
+typedef struct wsock__piece {
+    uint8_t *data;
+    size_t size;
+    unsigned kind;
+    int last; /* of its message */
+    int whole; /* the message is this piece */
+} wsock__piece;
+
+/* The rules that depend on the role and on what came before. */
+static const char *wsock__frame_unfit(const wsock *ws,
+                                      const wsock__frame *f)
+{
+    const wsock__in *in = ws->in;
+    unsigned rsv = ws->extensions ? ws->config->o.reserved_bits : 0;
+    int in_message = in && in->in_message;
+    if (f->wrong)
+        return f->wrong;
+    if (f->opcode >= WSOCK_CLOSE || f->opcode == 0)
+        rsv = 0; /* our own extensions mark whole messages */
+    if (f->rsv & ~rsv) /* RFC 6455 5.2 */
+        return "reserved bits that no extension was agreed on for";
+    if (f->masked && ws->role == WSOCK_CLIENT) /* RFC 6455 5.1 */
+        return "a masked frame from a server";
+    if (!f->masked && ws->role == WSOCK_SERVER && /* RFC 6455 5.1 */
+        !(ws->config->o.flags & WSOCK_UNSAFE_NO_MASKING))
+        return "a frame from a client that is not masked";
+    if (f->opcode == 0 && !in_message) /* RFC 6455 5.4 */
+        return "a continuation frame without a message";
+    if ((f->opcode == WSOCK_TEXT || f->opcode == WSOCK_BINARY) && in_message)
+        return "a new message inside a message"; /* RFC 6455 5.4 */
+    return NULL;
+}
+
+static int wsock__checks_utf8(const wsock *ws, unsigned kind)
+{
+    return (kind & 15) == WSOCK_TEXT &&
+           !(ws->config->o.flags & WSOCK_NO_UTF8_CHECK);
+}
+
+static int wsock__bad_utf8(wsock *ws)
+{
+    return wsock__fail(ws, WSOCK_INVALID_UTF8, 1007, /* RFC 6455 8.1 */
+                       "the peer sent a text message that is not UTF-8");
+}
+
+/* Are messages put together, so that max_message applies? */
+static int wsock__assembles(const wsock *ws)
+{
+    const wsock_options *o = &ws->config->o;
+    return !(o->flags & WSOCK_PARTS) && !wsock__is_blocking(ws);
+}
+
+/* A control frame, which is read as a whole (RFC 6455 5.5). */
+static int wsock__control_piece(wsock *ws, const wsock__frame *f,
+                                wsock__piece *piece)
+{
+    wsock__loop *l = ws->loop;
+    int r = wsock__need(ws, f->head_size + (size_t)f->size);
+    if (r <= 0)
+        return r;
+    piece->data = l->pos + f->head_size;
+    piece->size = (size_t)f->size;
+    piece->kind = f->opcode;
+    piece->last = piece->whole = 1;
+    if (f->masked)
+        wsock__mask(piece->data, piece->data, piece->size, f->key);
+    l->pos += f->head_size + piece->size;
+    return 1;
+}
+
+/* A data frame that lies whole at the cursor and is a whole message: the
+ * usual case, without any state. */
+static int wsock__whole_piece(wsock *ws, const wsock__frame *f,
+                              wsock__piece *piece)
+{
+    wsock__loop *l = ws->loop;
+    uint32_t utf8 = 0;
+    piece->data = l->pos + f->head_size;
+    piece->size = (size_t)f->size;
+    piece->kind = f->opcode | (unsigned)f->rsv;
+    piece->last = piece->whole = 1;
+    if (f->masked)
+        wsock__mask(piece->data, piece->data, piece->size, f->key);
+    l->pos += f->head_size + piece->size;
+    if (wsock__checks_utf8(ws, piece->kind) &&
+        (!wsock__utf8(&utf8, piece->data, piece->size) || utf8))
+        return wsock__bad_utf8(ws);
+    return 1;
+}
+
+/* A data frame begins that needs state. */
+static int wsock__frame_begin(wsock *ws, const wsock__frame *f)
+{
+    wsock__in *in = wsock__in_get(ws);
+    if (!in)
+        return WSOCK_NO_MEMORY;
+    ws->loop->pos += f->head_size;
+    in->in_frame = 1;
+    in->left = f->size;
+    in->fin = f->fin;
+    in->key = f->masked ? f->key : 0;
+    if (f->opcode) {
+        in->in_message = 1;
+        in->kind = f->opcode | (unsigned)f->rsv;
+        in->utf8 = 0;
+    }
+    return 1;
+}
+
+/* As much of the current frame as is there, `most` bytes at most. */
+static int wsock__payload_piece(wsock *ws, wsock__piece *piece, size_t most)
+{
+    wsock__loop *l = ws->loop;
+    wsock__in *in = ws->in;
+    size_t n;
+    wsock__next_segment(l);
+    n = (size_t)(l->end - l->pos);
+    if (n == 0 && in->left)
+        return 0;
+    if (n > most)
+        n = most;
+    if ((uint64_t)n > in->left)
+        n = (size_t)in->left;
+    piece->data = l->pos;
+    piece->size = n;
+    piece->kind = in->kind;
+    if (in->key) {
+        wsock__mask(piece->data, piece->data, n, in->key);
+        in->key = wsock__mask_rotate(in->key, n);
+    }
+    l->pos += n;
+    in->left -= n;
+    in->in_frame = in->left != 0;
+    piece->whole = 0;
+    piece->last = !in->in_frame && in->fin;
+    if (piece->last)
+        in->in_message = 0;
+    /* Refused at the first wrong byte, before the message ends. */
+    if (wsock__checks_utf8(ws, in->kind) &&
+        (!wsock__utf8(&in->utf8, piece->data, n) || (piece->last && in->utf8)))
+        return wsock__bad_utf8(ws);
+    return 1;
+}
+
+/* Refuse a frame before its payload comes (RFC 6455 7.4.1, 1009). */
+static int wsock__frame_too_big(wsock *ws, const wsock__frame *f)
+{
+    size_t have = ws->in ? ws->in->size : 0;
+    size_t most = ws->config->o.max_message;
+    if (!wsock__assembles(ws) || f->opcode >= WSOCK_CLOSE ||
+        most == WSOCK_UNLIMITED)
+        return 0;
+    return have > most || f->size > most - have;
+}
+
+static int wsock__find_piece(wsock *ws, wsock__piece *piece, size_t most)
+{
+    wsock__loop *l = ws->loop;
+    wsock__frame f;
+    const char *wrong;
+    int r;
+    if (ws->in && ws->in->in_frame)
+        return wsock__payload_piece(ws, piece, most);
+    wsock__next_segment(l);
+    for (;;) { /* two bytes tell most of what can be wrong */
+        size_t have = (size_t)(l->end - l->pos);
+        int whole = wsock__frame_read(&f, l->pos, have);
+        wrong = have >= 2 ? wsock__frame_unfit(ws, &f) : NULL;
+        if (WSOCK__UNLIKELY(wrong != NULL))
+            return wsock__fail(ws, WSOCK_PROTOCOL_ERROR, 1002,
+                               "the peer sent %s", wrong);
+        if (whole)
+            break;
+        r = wsock__need(ws, f.head_size);
+        if (r <= 0)
+            return r;
+    }
+    if (f.opcode >= WSOCK_CLOSE)
+        return wsock__control_piece(ws, &f, piece);
+    if (WSOCK__UNLIKELY(wsock__frame_too_big(ws, &f)))
+        return wsock__fail(ws, WSOCK_TOO_BIG, 1009,
+                           "a message larger than options.max_message "
+                           "(%lu bytes)",
+                           (unsigned long)ws->config->o.max_message);
+    if (f.fin && f.opcode && f.size <= most &&
+        f.size <= (uint64_t)(l->end - l->pos) - f.head_size)
+        return wsock__whole_piece(ws, &f, piece);
+    r = wsock__frame_begin(ws, &f);
+    if (r < 0)
+        return r;
+    return wsock__payload_piece(ws, piece, most);
+}
+
+/* Read the next piece at the cursor, `most` bytes of payload at most; an
+ * empty frame gives an empty piece.  Returns 1, 0: more bytes must come;
+ * negative: the connection has failed. */
+static int wsock__next_piece(wsock *ws, wsock__piece *piece, size_t most)
+{
+    int r = wsock__find_piece(ws, piece, most);
+    if (WSOCK__UNLIKELY(r == WSOCK_NO_MEMORY) && !ws->error)
+        wsock__fail(ws, r, 1011, "no memory for a frame");
+    return r;
+}
+
+/* Room for `more` bytes behind those assembled.  A message up to 64 KiB gets
+ * what its frame announces, a larger one grows with what has come, so that a
+ * header alone cannot claim memory. */
+static int wsock__message_room(wsock *ws, size_t more)
+{
+    wsock__loop *l = ws->loop;
+    wsock__in *in = ws->in;
+    size_t need = in->size + more, want = need, got, grown;
+    uint8_t *p;
+    if (need <= in->capacity)
+        return 1;
+    if (in->left < 65536)
+        want += (size_t)in->left;
+    if (want > 65536) {
+        grown = in->capacity < 32768 ? 65536 : in->capacity * 2;
+        want = grown > need ? grown : need;
+    } else if (!in->fin && want < in->capacity * 2) {
+        want = in->capacity * 2;
+    }
+    p = wsock__buffer_take(l, want, &got);
+    if (!p)
+        return 0;
+    if (in->size)
+        memcpy(p, in->message, in->size);
+    wsock__buffer_give(l, in->message, in->capacity);
+    in->message = p;
+    in->capacity = got;
+    return 1;
+}
+
+static int wsock__assemble(wsock *ws, const wsock__piece *piece)
+{
+    wsock__in *in = wsock__in_get(ws);
+    if (!in || !wsock__message_room(ws, piece->size))
+        return WSOCK_NO_MEMORY;
+    if (piece->size && piece->data != in->message + in->size)
+        memcpy(in->message + in->size, piece->data, piece->size);
+    in->size += piece->size;
+    return WSOCK_OK;
+}
+
+static void wsock__event_fill(wsock *ws, wsock_event *e, int type,
+                              unsigned kind, void *data, size_t size)
+{
+    e->type = type;
+    e->code = 0;
+    e->ws = ws;
+    e->kind = kind;
+    e->data = data;
+    e->size = size;
+    e->context = NULL;
+    e->why = NULL;
+}
+
+/* A control frame: answer it.  Returns 1 when it is to be reported, 0 when
+ * not, or the failure. */
+static int wsock__control_in(wsock *ws, const wsock__piece *piece)
+{
+    int r = WSOCK_OK;
+    if (piece->kind == WSOCK_CLOSE)
+        return wsock__close_in(ws, piece->data, piece->size) < 0 ? -1 : 0;
+    if (piece->kind == WSOCK_PING &&
+        !(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD))) {
+        if (ws->io && ws->out &&
+            ws->out->pongs + piece->size + 2 > WSOCK__PONGS_MOST)
+            wsock__flush(ws);
+        r = wsock__pong(ws, piece->data, piece->size); /* RFC 6455 5.5.2 */
+    }
+    if (r < 0)
+        return wsock__fail(ws, r, 1011, "no memory for a Pong");
+    return !(ws->bits & WSOCK__DISCARD);
+}
+
+/* Turn pieces into one event.  1: an event, 0: none now, negative: failed. */
+static int wsock__message_in(wsock *ws, wsock_event *e)
+{
+    wsock__piece piece;
+    wsock__in *in;
+    int r = wsock__next_piece(ws, &piece, WSOCK_UNLIMITED);
+    if (r <= 0)
+        return r;
+    if (piece.kind >= WSOCK_CLOSE && (piece.kind & 15) >= WSOCK_CLOSE) {
+        r = wsock__control_in(ws, &piece);
+        if (r > 0)
+            wsock__event_fill(ws, e,
+                              piece.kind == WSOCK_PING ? WSOCK_EVENT_PING
+                                                       : WSOCK_EVENT_PONG,
+                              piece.kind, piece.data, piece.size);
+        return r;
+    }
+    if (WSOCK__UNLIKELY(ws->bits & WSOCK__DISCARD))
+        return 0;
+    if (piece.whole || (ws->config->o.flags & WSOCK_PARTS)) {
+        if (piece.size == 0 && !piece.last)
+            return 0;
+        wsock__event_fill(ws, e, WSOCK_EVENT_MESSAGE,
+                          piece.kind | (piece.last ? 0 : WSOCK_FRAGMENT),
+                          piece.data, piece.size);
+        return 1;
+    }
+    if (wsock__assemble(ws, &piece) != WSOCK_OK)
+        return wsock__fail(ws, WSOCK_NO_MEMORY, 1011,
+                           "no memory for a message");
+    if (!piece.last)
+        return 0;
+    in = ws->in;
+    in->delivered = 1;
+    ws->pending |= WSOCK__PENDING_RELEASE;
+    wsock__event_fill(ws, e, WSOCK_EVENT_MESSAGE, piece.kind, in->message,
+                      in->size);
+    return 1;
+}
+
+/* --------------------------------------------------------------- >>core --
+ * Reports, and the state machine of reading. */
+
+static void wsock__report_close(wsock *ws, wsock_event *e)
+{
+    wsock__rare *r = wsock__rare_get(ws);
+    ws->bits |= WSOCK__CLOSE_REPORTED;
+    wsock__event_fill(ws, e, WSOCK_EVENT_CLOSE, WSOCK_CLOSE, NULL, 0);
+    e->why = wsock_why(ws);
+    e->code = WSOCK_CLOSE_ABNORMAL;
+    if (ws->close_received)
+        e->code = ws->close_received;
+    if (r) {
+        e->data = r->reason;
+        e->size = strlen(r->reason);
+    }
+}
+
+static void wsock__report_sent(wsock *ws, wsock_event *e)
+{
+    wsock__out *out = ws->out;
+    wsock__item *item = out->sent;
+    out->sent = item->next;
+    if (!out->sent) {
+        out->sent_tail = NULL;
+        ws->pending &= (uint8_t)~WSOCK__PENDING_SENT;
+    }
+    wsock__event_fill(ws, e, WSOCK_EVENT_SENT, 0, NULL, 0);
+    e->context = item->context;
+    e->code = item->taken == item->size ? WSOCK_OK : out->sent_code;
+    wsock__item_give(ws->loop, item);
+    wsock__out_settle(ws);
+}
+
+static void wsock__flush_references(wsock *ws);
+
+/* Free what was lent out with the last event. */
+static void wsock__lent_release(wsock *ws)
+{
+    ws->pending &= (uint8_t)~WSOCK__PENDING_RELEASE;
+    if (ws->in && ws->in->delivered) {
+        wsock__flush_references(ws);
+        wsock__message_give(ws);
+    }
+    if (ws->rare && ws->phase >= WSOCK__PHASE_OPEN)
+        wsock__head_release(ws);
+}
+
+/* Borrowed memory that is still in the queue comes back before CLOSE. */
+static int wsock__has_borrowed(const wsock *ws)
+{
+    const wsock__item *item = ws->out ? ws->out->head : NULL;
+    while (item && !item->report)
+        item = item->next;
+    return item != NULL;
+}
+
+/* Report what is pending.  1: there is an event. */
+static int wsock__report(wsock *ws, wsock_event *e)
+{
+    if (ws->pending & WSOCK__PENDING_RELEASE)
+        wsock__lent_release(ws);
+    if (ws->pending & WSOCK__PENDING_OPEN) {
+        ws->pending &= (uint8_t)~WSOCK__PENDING_OPEN;
+        ws->pending |= WSOCK__PENDING_RELEASE;
+        wsock__event_fill(ws, e, WSOCK_EVENT_OPEN, 0, NULL, 0);
+        return 1;
+    }
+    if (ws->pending & WSOCK__PENDING_SENT) {
+        wsock__report_sent(ws, e);
+        return 1;
+    }
+    if (ws->pending & WSOCK__PENDING_DRAIN) {
+        ws->pending &= (uint8_t)~WSOCK__PENDING_DRAIN;
+        if (ws->phase == WSOCK__PHASE_OPEN &&
+            !(ws->bits & WSOCK__CLOSE_SENT)) {
+            wsock__event_fill(ws, e, WSOCK_EVENT_DRAIN, 0, NULL, 0);
+            return 1;
+        }
+    }
+    if ((ws->pending & WSOCK__PENDING_CLOSE) && !wsock__has_borrowed(ws)) {
+        ws->pending &= (uint8_t)~WSOCK__PENDING_CLOSE;
+        wsock__report_close(ws, e);
+        return 1;
+    }
+    return 0;
+}
+
+/* Is reading held back, by hand or by the length of the send queue? */
+static int wsock__is_held(wsock *ws)
+{
+    if (ws->io && ws->out && !wsock__is_blocking(ws) &&
+        ws->out->queued >= ws->config->o.send_limit)
+        ws->bits |= WSOCK__HELD;
+    return (ws->bits & (WSOCK__HELD | WSOCK__PAUSED)) != 0;
+}
+
+/* One step on the input at the cursor.  1: an event, 0: go on. */
+static int wsock__step(wsock *ws, wsock_event *e)
+{
+    switch (ws->phase) {
+    case WSOCK__PHASE_HANDSHAKE:
+        wsock__handshake_in(ws);
+        return 0;
+    case WSOCK__PHASE_OPEN:
+        return wsock__message_in(ws, e) > 0;
+    default:
+        wsock__drop_input(ws);
+        return 0;
+    }
+}
+
+/* Read one event: what is pending, then what the input at the cursor holds.
+ * 1: an event, 0: none. */
+static int wsock__next(wsock *ws, wsock_event *e)
+{
+    if (ws->pending && wsock__report(ws, e))
+        return 1;
+    while (wsock__has_input(ws)) {
+        if (ws->phase == WSOCK__PHASE_OPEN && wsock__is_held(ws))
+            return 0;
+        if (wsock__step(ws, e))
+            return 1;
+        if (ws->pending && wsock__report(ws, e))
+            return 1;
+    }
+    return 0;
+}
+
+/* ------------------------------------------------------------ >>sockets --
+ * The default transport: wsock_io over non-blocking POSIX sockets.  `user`
+ * is the descriptor itself.  (Another system is one more block like this.) */
+
+#if defined(MSG_NOSIGNAL)
+#define WSOCK__SEND_FLAGS MSG_NOSIGNAL
+#else
+#define WSOCK__SEND_FLAGS 0 /* SO_NOSIGPIPE instead */
+#endif
+
+#if defined(__GLIBC__)
+#define WSOCK__IOVLEN size_t
+#else
+#define WSOCK__IOVLEN int /* POSIX */
+#endif
+
+static int wsock__fd_of(void *user)
+{
+    return (int)(intptr_t)user;
+}
+
+static ptrdiff_t wsock__socket_result(ssize_t n, int want)
+{
+    if (n >= 0)
+        return n;
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return want;
+    return WSOCK_TRANSPORT_ERROR;
+}
+
+static ptrdiff_t wsock__socket_read(void *user, void *data, size_t size)
+{
+    ssize_t n;
+    do
+        n = recv(wsock__fd_of(user), data, size, 0);
+    while (n < 0 && errno == EINTR);
+    return wsock__socket_result(n, WSOCK_WANT_READ);
+}
+
+static ptrdiff_t wsock__socket_write(void *user, const wsock_buf *bufs,
+                                     size_t count)
+{
+    struct iovec list[WSOCK__GATHER];
+    struct msghdr m;
+    ssize_t n;
+    size_t i;
+    if (count == 1) {
+        do
+            n = send(wsock__fd_of(user), bufs[0].data, bufs[0].size,
+                     WSOCK__SEND_FLAGS);
+        while (n < 0 && errno == EINTR);
+        return wsock__socket_result(n, WSOCK_WANT_WRITE);
+    }
+    if (count > WSOCK__GATHER)
+        count = WSOCK__GATHER;
+    for (i = 0; i < count; i++) {
+        memcpy(&list[i].iov_base, &bufs[i].data, sizeof(void *));
+        list[i].iov_len = bufs[i].size;
+    }
+    memset(&m, 0, sizeof m);
+    m.msg_iov = list;
+    m.msg_iovlen = (WSOCK__IOVLEN)count;
+    do
+        n = sendmsg(wsock__fd_of(user), &m, WSOCK__SEND_FLAGS);
+    while (n < 0 && errno == EINTR);
+    return wsock__socket_result(n, WSOCK_WANT_WRITE);
+}
+
+static int wsock__socket_finish(void *user)
+{
+    shutdown(wsock__fd_of(user), SHUT_WR); /* a peer that left is no matter */
+    return 0;
+}
+
+static intptr_t wsock__socket_fd(void *user)
+{
+    return (intptr_t)user;
+}
+
+static void wsock__socket_explain(void *user, wsock_failure *f)
+{
+    (void)user;
+    f->os_code = errno;
+    f->text = strerror(errno);
+}
+
+static void wsock__socket_close(void *user)
+{
+    close(wsock__fd_of(user));
+}
+
+static const wsock_io wsock__socket_io = {
+    NULL,
+    wsock__socket_read,
+    wsock__socket_write,
+    wsock__socket_finish,
+    NULL,
+    wsock__socket_fd,
+    wsock__socket_explain,
+    wsock__socket_close,
+    NULL};
+
+#if !WSOCK__LINUX
+/* Non-blocking, closed on exec. */
+static int wsock__fd_prepare(int fd)
+{
+    if (fd < 0)
+        return fd;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
+        int e = errno;
+        close(fd);
+        errno = e;
+        return -1;
+    }
+    return fd;
+}
+#endif
+
+static void wsock__socket_options(int fd)
+{
+    int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+#if defined(SO_NOSIGPIPE)
+    setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+#endif
+}
+
+static int wsock__socket_new(int family)
+{
+#if WSOCK__LINUX
+    return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+#else
+    return wsock__fd_prepare(socket(family, SOCK_STREAM, 0));
+#endif
+}
+
+static int wsock__socket_accept(int listener)
+{
+    int fd;
+    do
+#if WSOCK__LINUX
+        fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+        fd = wsock__fd_prepare(accept(listener, NULL, NULL));
+#endif
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+/* The addresses of a host.  A numeric one takes no look-up and no memory. */
+typedef struct wsock__addresses {
+    struct addrinfo numeric;
+    struct sockaddr_storage storage;
+    struct addrinfo *list; /* of getaddrinfo(), or NULL */
+    const struct addrinfo *next;
+} wsock__addresses;
+
+static int wsock__numeric(wsock__addresses *a, const char *host, int port)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    memset(&v4, 0, sizeof v4);
+    memset(&v6, 0, sizeof v6);
+    if (inet_pton(AF_INET, host, &v4.sin_addr) == 1) {
+        v4.sin_family = AF_INET;
+        v4.sin_port = htons((uint16_t)port);
+        memcpy(&a->storage, &v4, sizeof v4);
+        a->numeric.ai_addrlen = sizeof v4;
+    } else if (inet_pton(AF_INET6, host, &v6.sin6_addr) == 1) {
+        v6.sin6_family = AF_INET6;
+        v6.sin6_port = htons((uint16_t)port);
+        memcpy(&a->storage, &v6, sizeof v6);
+        a->numeric.ai_addrlen = sizeof v6;
+    } else {
+        return 0;
+    }
+    a->numeric.ai_family = a->storage.ss_family;
+    a->numeric.ai_addr = (struct sockaddr *)(void *)&a->storage;
+    a->next = &a->numeric;
+    return 1;
+}
+
+/* Returns 0, or getaddrinfo()'s code. */
+static int wsock__lookup(wsock__addresses *a, const char *host, int port,
+                         int passive)
+{
+    struct addrinfo hints;
+    char service[16];
+    int r;
+    memset(a, 0, sizeof *a);
+    if (wsock__numeric(a, host, port))
+        return 0;
+    memset(&hints, 0, sizeof hints);
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_NUMERICSERV | (passive ? AI_PASSIVE : 0);
+    snprintf(service, sizeof service, "%d", port);
+    r = getaddrinfo(host, service, &hints, &a->list);
+    if (r != 0)
+        a->list = NULL;
+    a->next = a->list;
+    return r;
+}
+
+static void wsock__addresses_free(wsock__addresses *a)
+{
+    if (a->list)
+        freeaddrinfo(a->list);
+    a->list = NULL;
+    a->next = NULL;
+}
+
+/* A TCP connect over the addresses of a host, one after the other. */
+typedef struct wsock__dial {
+    wsock__addresses addresses;
+    int fd;
+    int error; /* errno of the last failure */
+    size_t capacity;
+} wsock__dial;
+
+/* Start connecting to the next address. */
+static int wsock__dial_next(wsock__dial *d)
+{
+    while (d->addresses.next) {
+        const struct addrinfo *a = d->addresses.next;
+        d->addresses.next = a->ai_next;
+        d->fd = wsock__socket_new(a->ai_family);
+        if (d->fd >= 0) {
+            wsock__socket_options(d->fd);
+            if (connect(d->fd, a->ai_addr, a->ai_addrlen) == 0)
+                return WSOCK_OK;
+            if (errno == EINPROGRESS || errno == EINTR)
+                return WSOCK_WANT_WRITE;
+        }
+        d->error = errno;
+        if (d->fd >= 0)
+            close(d->fd);
+        d->fd = -1;
+    }
+    return WSOCK_TRANSPORT_ERROR;
+}
+
+static int wsock__dial_open(void *user, const char *host, int port)
+{
+    wsock__dial *d = (wsock__dial *)user;
+    struct pollfd p;
+    int error = 0;
+    socklen_t size = sizeof error;
+    (void)host;
+    (void)port;
+    if (d->fd < 0)
+        return wsock__dial_next(d);
+    p.fd = d->fd;
+    p.events = POLLOUT;
+    p.revents = 0;
+    if (poll(&p, 1, 0) <= 0)
+        return WSOCK_WANT_WRITE;
+    if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+        error = errno;
+    if (error == 0)
+        return WSOCK_OK;
+    d->error = error;
+    close(d->fd);
+    d->fd = -1;
+    return wsock__dial_next(d);
+}
+
+static intptr_t wsock__dial_fd(void *user)
+{
+    return ((wsock__dial *)user)->fd;
+}
+
+static void wsock__dial_explain(void *user, wsock_failure *f)
+{
+    f->os_code = ((wsock__dial *)user)->error;
+    f->text = strerror(f->os_code);
+}
+
+static void wsock__dial_close(void *user)
+{
+    wsock__dial *d = (wsock__dial *)user;
+    wsock__addresses_free(&d->addresses);
+    if (d->fd >= 0)
+        close(d->fd);
+    d->fd = -1;
+}
+
+static const wsock_io wsock__dial_io = {
+    wsock__dial_open,
+    NULL,
+    NULL,
+    NULL,
+    NULL,
+    wsock__dial_fd,
+    wsock__dial_explain,
+    wsock__dial_close,
+    NULL};
+
+/* Bind and listen on the first address that can be had. */
+static int wsock__socket_listen(const wsock__addresses *list, int backlog)
+{
+    const struct addrinfo *a;
+    int on = 1, e = 0;
+    for (a = list->next; a; a = a->ai_next) {
+        int fd = wsock__socket_new(a->ai_family);
+        if (fd >= 0) {
+            setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+            if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 &&
+                listen(fd, backlog) == 0)
+                return fd;
+        }
+        e = errno;
+        if (fd >= 0)
+            close(fd);
+    }
+    errno = e;
+    return -1;
+}
+
+static int wsock__address_port(const struct sockaddr_storage *s)
+{
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    if (s->ss_family == AF_INET6) {
+        memcpy(&v6, s, sizeof v6);
+        return ntohs(v6.sin6_port);
+    }
+    memcpy(&v4, s, sizeof v4);
+    return ntohs(v4.sin_port);
+}
+
+static int wsock__address_text(const struct sockaddr_storage *s, char *text,
+                               size_t size)
+{
+    char host[INET6_ADDRSTRLEN];
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    const void *address = &v4.sin_addr;
+    int six = s->ss_family == AF_INET6, n;
+    memcpy(&v4, s, sizeof v4);
+    memcpy(&v6, s, sizeof v6);
+    if (six)
+        address = &v6.sin6_addr;
+    else if (s->ss_family != AF_INET)
+        return WSOCK_INVALID_OPERATION;
+    if (!inet_ntop(s->ss_family, address, host, sizeof host))
+        return WSOCK_INVALID_OPERATION;
+    n = snprintf(text, size, six ? "[%s]:%d" : "%s:%d", host,
+                 wsock__address_port(s));
+    return n > 0 && (size_t)n < size ? WSOCK_OK : WSOCK_INVALID_PARAMETER;
+}
+
+/* A descriptor pair that a signal handler can write to. */
+static int wsock__wake_open(wsock__loop *l)
+{
+#if WSOCK__LINUX
+    l->wake_read = l->wake_write = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return l->wake_read;
+#else
+    int pair[2];
+    if (pipe(pair) < 0)
+        return -1;
+    l->wake_read = wsock__fd_prepare(pair[0]);
+    l->wake_write = wsock__fd_prepare(pair[1]);
+    return l->wake_read < 0 ? -1 : l->wake_write;
+#endif
+}
+
+static void wsock__wake_close(wsock__loop *l)
+{
+    if (l->wake_read >= 0)
+        close(l->wake_read);
+    if (l->wake_write >= 0 && l->wake_write != l->wake_read)
+        close(l->wake_write);
+    l->wake_read = l->wake_write = -1;
+}
+
+/* Async-signal-safe; a full pipe wakes just as well. */
+static void wsock__wake(int fd)
+{
+    uint64_t one = 1;
+    int e = errno;
+    ssize_t n = write(fd, &one, sizeof one);
+    (void)n;
+    errno = e;
+}
+
+static void wsock__wake_clear(wsock__loop *l)
+{
+    uint64_t sink[8];
+    while (read(l->wake_read, sink, sizeof sink) == (ssize_t)sizeof sink)
+        continue;
+    l->interrupted = 1;
+}
+
+/* ------------------------------------------------------------- >>poller --
+ * Waiting for many sockets: epoll where there is one, else poll(). */
+
+/* What a connection waits for: 1 to be read, 2 to be written. */
+static unsigned wsock__interest(const wsock *ws)
+{
+    uint32_t b = ws->bits;
+    unsigned wants = 0;
+    if (ws->phase == WSOCK__PHASE_OPENING)
+        return b & WSOCK__WRITE_WANTS_READ ? 1 : 2;
+    if (!(b & WSOCK__END_OF_STREAM) &&
+        (!(b & (WSOCK__HELD | WSOCK__PAUSED)) ||
+         ws->phase == WSOCK__PHASE_LINGER))
+        wants |= b & WSOCK__READ_WANTS_WRITE ? 2 : 1;
+    if (b & WSOCK__STUCK)
+        wants |= b & WSOCK__WRITE_WANTS_READ ? 1 : 2;
+    return wants;
+}
+
+#if WSOCK__EPOLL
+static int wsock__epoll_set(wsock__loop *l, int op, int fd, unsigned wants,
+                            void *what)
+{
+    struct epoll_event e;
+    memset(&e, 0, sizeof e);
+    e.events = (wants & 1 ? (uint32_t)EPOLLIN : 0) |
+               (wants & 2 ? (uint32_t)EPOLLOUT : 0);
+    e.data.ptr = what;
+    return epoll_ctl(l->epoll, op, fd, &e);
+}
+#endif
+
+/* Note what is waited for, and tell the kernel if that has changed. */
+static void wsock__arm(wsock *ws)
+{
+    unsigned wants = wsock__interest(ws);
+    if (wants == ws->armed)
+        return;
+    ws->armed = (uint8_t)wants;
+#if WSOCK__EPOLL
+    if (ws->watched)
+        wsock__epoll_set(ws->loop, EPOLL_CTL_MOD,
+                         (int)ws->io->fd(ws->io_user), wants, ws);
+#endif
+}
+
+/* 0, or -1 when the kernel has no room for one more. */
+static int wsock__watch(wsock *ws)
+{
+    ws->armed = 1;
+#if WSOCK__EPOLL
+    if (ws->loop->epoll >= 0) {
+        if (wsock__epoll_set(ws->loop, EPOLL_CTL_ADD,
+                             (int)ws->io->fd(ws->io_user), 1, ws) < 0)
+            return -1;
+        ws->watched = 1;
+    }
+#endif
+    return 0;
+}
+
+static void wsock__unwatch(wsock *ws)
+{
+#if WSOCK__EPOLL
+    if (ws->watched)
+        wsock__epoll_set(ws->loop, EPOLL_CTL_DEL,
+                         (int)ws->io->fd(ws->io_user), 0, ws);
+#endif
+    ws->watched = 0;
+}
+
+static void wsock__listener_watch(wsock__loop *l, int on)
+{
+    if (l->listening == on)
+        return;
+    l->listening = (uint8_t)on;
+#if WSOCK__EPOLL
+    if (l->epoll >= 0)
+        wsock__epoll_set(l, EPOLL_CTL_MOD, l->listener, on ? 1 : 0,
+                         &l->listener);
+#endif
+}
+
+static int wsock__poller_open(wsock__loop *l)
+{
+    if (wsock__wake_open(l) < 0)
+        return -1;
+    l->listening = 1;
+#if WSOCK__EPOLL
+    l->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (l->epoll < 0 ||
+        wsock__epoll_set(l, EPOLL_CTL_ADD, l->wake_read, 1, &l->wake_read) <
+            0 ||
+        wsock__epoll_set(l, EPOLL_CTL_ADD, l->listener, 1, &l->listener) < 0)
+        return -1;
+#endif
+    return 0;
+}
+
+static void wsock__poller_close(wsock__loop *l)
+{
+    wsock__wake_close(l);
+#if WSOCK__EPOLL
+    if (l->epoll >= 0)
+        close(l->epoll);
+    l->epoll = -1;
+#endif
+    wsock__release(l->config, l->pollfds, l->pollfds_size);
+    l->pollfds = NULL;
+}
+
+/* Errors and hang-ups mean "go and read": reading tells what it is. */
+static void wsock__ready(wsock *ws, int readable, int writable)
+{
+    unsigned work = (readable ? (unsigned)WSOCK__WORK_READ : 0) |
+                    (writable ? (unsigned)WSOCK__WORK_WRITE : 0);
+    if (ws->bits & (WSOCK__READ_WANTS_WRITE | WSOCK__WRITE_WANTS_READ))
+        work = WSOCK__WORK_READ | WSOCK__WORK_WRITE;
+    wsock__list_work(ws, work);
+}
+
+static void wsock__accept_all(wsock__loop *l);
+
+#if WSOCK__EPOLL
+static void wsock__wait_epoll(wsock__loop *l, int timeout)
+{
+    struct epoll_event list[64], *e;
+    int n = epoll_wait(l->epoll, list, 64, timeout);
+    if (n < 0 && errno == EINTR)
+        l->interrupted = 1;
+    for (e = list; n > 0; e++, n--) {
+        uint32_t bits = e->events;
+        if (e->data.ptr == &l->listener)
+            wsock__accept_all(l);
+        else if (e->data.ptr == &l->wake_read)
+            wsock__wake_clear(l);
+        else
+            wsock__ready((wsock *)e->data.ptr,
+                         (bits & ~(uint32_t)EPOLLOUT) != 0,
+                         (bits & EPOLLOUT) != 0);
+    }
+}
+#endif
+
+enum { WSOCK__FEW = 8 };
+
+/* An array for all descriptors; few of them need no memory. */
+static struct pollfd *wsock__pollfds(wsock__loop *l, struct pollfd *few)
+{
+    size_t need = (l->count + 2) * sizeof(struct pollfd);
+    if (l->count + 2 <= WSOCK__FEW)
+        return few;
+    if (need > l->pollfds_size) {
+        wsock__release(l->config, l->pollfds, l->pollfds_size);
+        l->pollfds = wsock__alloc(l->config, need * 2);
+        l->pollfds_size = l->pollfds ? need * 2 : 0;
+    }
+    return (struct pollfd *)l->pollfds;
+}
+
+static void wsock__pollfd_set(struct pollfd *p, int fd, unsigned wants)
+{
+    p->fd = wants ? fd : -1;
+    p->events = (short)((wants & 1 ? POLLIN : 0) | (wants & 2 ? POLLOUT : 0));
+    p->revents = 0;
+}
+
+static int wsock__io_fd(const wsock *ws)
+{
+    return ws->io && ws->io->fd ? (int)ws->io->fd(ws->io_user) : -1;
+}
+
+static void wsock__wait_poll(wsock__loop *l, int timeout)
+{
+    struct pollfd few[WSOCK__FEW], *list = wsock__pollfds(l, few);
+    size_t n = 0, i = 2;
+    wsock *ws, *next;
+    if (!list)
+        return;
+    wsock__pollfd_set(&list[0], l->wake_read, l->wake_read >= 0);
+    wsock__pollfd_set(&list[1], l->listener, l->listening);
+    for (ws = l->all, n = 2; ws; ws = ws->next, n++)
+        wsock__pollfd_set(&list[n], wsock__io_fd(ws),
+                          ws->phase == WSOCK__PHASE_DONE ? 0 : ws->armed);
+    if (poll(list, (nfds_t)n, timeout) < 0) {
+        if (errno == EINTR)
+            l->interrupted = 1;
+        return;
+    }
+    for (ws = l->all; ws; ws = next, i++) {
+        next = ws->next;
+        if (list[i].revents)
+            wsock__ready(ws, (list[i].revents & ~POLLOUT) != 0,
+                         (list[i].revents & POLLOUT) != 0);
+    }
+    if (list[0].revents)
+        wsock__wake_clear(l);
+    if (list[1].revents)
+        wsock__accept_all(l);
+}
+
+/* Wait up to `timeout` ms (-1: no limit) until something is ready. */
+static void wsock__wait(wsock__loop *l, int timeout)
+{
+    wsock *ws = l->all;
+    if (!l->shared && ws && ws->io && ws->no_socket &&
+        (ws->io->wait || !ws->io->fd)) {
+        if (!ws->io->wait)
+            l->interrupted = 1; /* nothing to wait on: try again next time */
+        else if (timeout != 0)
+            ws->io->wait(ws->io_user, (int)ws->armed, timeout);
+        wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_WRITE);
+        return;
+    }
+#if WSOCK__EPOLL
+    if (l->epoll >= 0) {
+        wsock__wait_epoll(l, timeout);
+        return;
+    }
+#endif
+    wsock__wait_poll(l, timeout);
+}
+
+/* -------------------------------------------------------- >>connection --
+ * I/O around the core: one turn of a connection that is ready. */
+
+/* Where to read to: into the message or the caller's buffer itself while a
+ * large frame is coming, else into the window. */
+static uint8_t *wsock__read_target(wsock *ws, size_t *room)
+{
+    wsock__loop *l = ws->loop;
+    wsock__in *in = ws->in;
+    size_t left = 0;
+    if (ws->phase == WSOCK__PHASE_OPEN && in && in->in_frame)
+        left = in->left < (uint64_t)1 << 30 ? (size_t)in->left
+                                            : (size_t)1 << 30;
+    if (left >= 4096 && l->direct_size >= 4096) {
+        *room = left < l->direct_size ? left : l->direct_size;
+        return l->direct;
+    }
+    if (left >= 4096 && wsock__assembles(ws) &&
+        !(ws->bits & WSOCK__DISCARD) &&
+        wsock__message_room(ws, in->capacity > in->size ? 1 : 4096)) {
+        *room = in->capacity - in->size;
+        if (*room > left)
+            *room = left;
+        return in->message + in->size;
+    }
+    if (!l->window)
+        l->window = (uint8_t *)wsock__alloc(l->config, l->window_size);
+    *room = l->window ? l->window_size : 0;
+    return l->window;
+}
+
+static void wsock__read_failed(wsock *ws)
+{
+    if (ws->phase == WSOCK__PHASE_LINGER) { /* all was said already */
+        wsock__done(ws);
+        return;
+    }
+    wsock__note_io(ws, WSOCK_CONNECTION_LOST, WSOCK_OPERATION_RECEIVE,
+                   "the connection was lost");
+    wsock__done(ws);
+}
+
+/* Read once, and aim the cursor at what came. */
+static void wsock__fill(wsock *ws)
+{
+    size_t room;
+    uint8_t *to = wsock__read_target(ws, &room);
+    ptrdiff_t n;
+    if (room == 0) {
+        wsock__fail(ws, WSOCK_NO_MEMORY, 1011, "no memory to read into");
+        return;
+    }
+    n = ws->io->read(ws->io_user, to, room);
+    if (n > 0 && (size_t)n <= room) {
+        ws->bits &= ~(uint32_t)WSOCK__READ_WANTS_WRITE;
+        wsock__input(ws, to, (size_t)n);
+        if (ws->no_socket || (size_t)n == room)
+            wsock__list_work(ws, WSOCK__WORK_READ); /* there may be more */
+    } else if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE) {
+        ws->bits &= ~(uint32_t)WSOCK__READ_WANTS_WRITE;
+        if (n == WSOCK_WANT_WRITE)
+            ws->bits |= WSOCK__READ_WANTS_WRITE;
+        if (ws->bits & WSOCK__WRITE_DEAD)
+            wsock__done(ws);
+    } else if (n == 0) {
+        wsock__end_of_stream(ws);
+    } else {
+        wsock__read_failed(ws);
+    }
+}
+
+static void wsock__dial_release(wsock *ws)
+{
+    wsock__rare *r = ws->rare;
+    if (r && r->dial)
+        wsock__buffer_give(ws->loop, (uint8_t *)r->dial,
+                           ((wsock__dial *)r->dial)->capacity);
+    if (r)
+        r->dial = NULL;
+}
+
+/* The TCP connection stands: from here on it is a socket like any other. */
+static void wsock__dial_done(wsock *ws)
+{
+    wsock__dial *d = (wsock__dial *)ws->io_user;
+    ws->io = &wsock__socket_io;
+    ws->io_user = (void *)(intptr_t)d->fd;
+    wsock__addresses_free(&d->addresses);
+    wsock__dial_release(ws);
+}
+
+/* Go on opening the transport. */
+static void wsock__opening(wsock *ws)
+{
+    const wsock__config *c = ws->config;
+    const wsock_io *io = ws->io;
+    int client = ws->role == WSOCK_CLIENT;
+    int r = io->open ? io->open(ws->io_user, client ? c->host : NULL,
+                                client ? c->port : 0)
+                     : WSOCK_OK;
+    ws->bits &= ~(uint32_t)WSOCK__WRITE_WANTS_READ;
+    if (r == WSOCK_WANT_READ)
+        ws->bits |= WSOCK__WRITE_WANTS_READ;
+    if (r == WSOCK_WANT_READ || r == WSOCK_WANT_WRITE)
+        return;
+    if (r != WSOCK_OK) {
+        char what[320];
+        snprintf(what, sizeof what, "no connection to %s port %d", c->host,
+                 c->port);
+        wsock__note_io(ws, WSOCK_CONNECT_FAILED, WSOCK_OPERATION_CONNECT,
+                       what);
+        wsock__done(ws);
+        return;
+    }
+    if (io == &wsock__dial_io)
+        wsock__dial_done(ws);
+    wsock__begin(ws);
+    wsock__list_work(ws, WSOCK__WORK_READ);
+}
+
+/* All is said (see >>close): once the queue is out, shut the write side, so
+ * that the peer sees an orderly end and not a reset; then wait for the
+ * peer's end, one second at most.  A client leaves the first step to the
+ * server (RFC 6455 7.1.1). */
+static void wsock__linger(wsock *ws)
+{
+    int r = 0;
+    if (ws->bits & WSOCK__WRITE_DEAD) {
+        wsock__done(ws);
+        return;
+    }
+    if (ws->out && ws->out->queued)
+        return;
+    if (!(ws->bits & WSOCK__FINISHED)) {
+        if ((ws->role == WSOCK_SERVER || ws->error ||
+             (ws->bits & WSOCK__END_OF_STREAM)) && ws->io->finish)
+            r = ws->io->finish(ws->io_user);
+        if (r == WSOCK_WANT_READ || r == WSOCK_WANT_WRITE) {
+            ws->bits |= WSOCK__STUCK;
+            return;
+        }
+        ws->bits |= WSOCK__FINISHED;
+        ws->bits &= ~(uint32_t)WSOCK__STUCK;
+        wsock__timer_start(ws, WSOCK__TIMER_LINGER, 1000);
+    }
+    if (ws->bits & WSOCK__END_OF_STREAM || r < 0)
+        wsock__done(ws);
+}
+
+/* One turn of a connection from the work list: write, then read once.  It
+ * becomes the current one; reports and parsing follow. */
+static void wsock__service(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    unsigned work = ws->work;
+    ws->work = 0;
+    l->current = ws;
+    if (ws->phase == WSOCK__PHASE_OPENING)
+        wsock__opening(ws);
+    if (ws->phase == WSOCK__PHASE_DONE || ws->phase == WSOCK__PHASE_OPENING)
+        return;
+    if (work & WSOCK__WORK_WRITE)
+        ws->bits &= ~(uint32_t)(WSOCK__STUCK | WSOCK__WRITE_WANTS_READ);
+    if (ws->out && !(ws->bits & WSOCK__STUCK))
+        wsock__flush(ws);
+    if (ws->phase == WSOCK__PHASE_LINGER)
+        wsock__linger(ws);
+    if (ws->phase == WSOCK__PHASE_DONE || wsock__has_input(ws))
+        return;
+    if (ws->phase == WSOCK__PHASE_OPEN && wsock__is_held(ws))
+        return;
+    if ((work & WSOCK__WORK_LOOK) && ws->in && ws->in->tail_size) {
+        if (work & WSOCK__WORK_READ)
+            wsock__list_work(ws, WSOCK__WORK_READ);
+        wsock__input(ws, NULL, 0); /* what was put aside comes first */
+    } else if ((work & WSOCK__WORK_READ) &&
+               !(ws->bits & WSOCK__END_OF_STREAM)) {
+        wsock__fill(ws);
+    }
+}
+
+/* References to the window or a message end here: flush, then copy what is
+ * left. */
+static void wsock__flush_references(wsock *ws)
+{
+    if (!ws->io)
+        return;
+    if (ws->out && !(ws->bits & WSOCK__STUCK))
+        wsock__flush(ws);
+    wsock__keep_references(ws);
+}
+
+/* The cursor leaves a connection: what was sent meanwhile is flushed, what
+ * was not read is put aside, and the poller learns what is waited for. */
+static void wsock__leave(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    if (ws->phase == WSOCK__PHASE_OPENING) {
+        wsock__arm(ws);
+        l->current = NULL;
+        return;
+    }
+    if (ws->out)
+        wsock__flush_references(ws);
+    if (ws->phase == WSOCK__PHASE_LINGER)
+        wsock__linger(ws);
+    if (l->shared && wsock__has_input(ws) && !wsock__stash(ws)) {
+        wsock__drop_input(ws);
+        wsock__fail(ws, WSOCK_NO_MEMORY, 1011, "no memory for input");
+    }
+    if (ws->in)
+        wsock__in_settle(ws);
+    if (ws->phase != WSOCK__PHASE_DONE)
+        wsock__arm(ws);
+    l->current = NULL;
+}
+
+/* ---------------------------------------------------------------- >>loop --
+ * Connections that share a thread.  There are two ways out of the pump: a
+ * connection became current, or time is up. */
+
+static void wsock__timed_out(wsock *ws)
+{
+    switch (ws->phase) {
+    case WSOCK__PHASE_OPENING:
+        wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
+                    "no connection to %s port %d within "
+                    "options.connect_timeout", ws->config->host,
+                    ws->config->port);
+        break;
+    case WSOCK__PHASE_HANDSHAKE:
+        if (ws->role == WSOCK_SERVER) {
+            wsock__refuse(ws, 408, "no request within the time-out");
+            return;
+        }
+        wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
+                    "the server did not answer within "
+                    "options.handshake_timeout");
+        break;
+    case WSOCK__PHASE_OPEN:
+        wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CLOSE,
+                    "the peer did not answer our Close within "
+                    "options.close_timeout");
+        break;
+    default:
+        if (!(ws->bits & WSOCK__FINISHED))
+            wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CLOSE,
+                        "the peer did not take what was queued within "
+                        "options.close_timeout");
+        break;
+    }
+    wsock__done(ws);
+}
+
+static void wsock__expire(wsock__loop *l)
+{
+    int i;
+    for (i = 0; i < WSOCK__TIMERS; i++) {
+        wsock *ws;
+        while ((ws = l->timers[i].first) != NULL && ws->timer_due <= l->now) {
+            wsock__timer_stop(ws);
+            wsock__timed_out(ws);
+        }
+    }
+}
+
+/* When the first timer is due; -1: none runs. */
+static int64_t wsock__earliest(const wsock__loop *l)
+{
+    int64_t deadline = l->listen_due ? l->listen_due : -1;
+    int i;
+    for (i = 0; i < WSOCK__TIMERS; i++) {
+        const wsock *ws = l->timers[i].first;
+        if (ws && (deadline < 0 || ws->timer_due < deadline))
+            deadline = ws->timer_due;
+    }
+    return deadline;
+}
+
+static int wsock__milliseconds(int64_t from, int64_t to)
+{
+    if (to <= from)
+        return 0;
+    return to - from > INT_MAX ? INT_MAX : (int)(to - from);
+}
+
+static void wsock__listener_check(wsock__loop *l)
+{
+    if (l->listen_due && l->now >= l->listen_due)
+        l->listen_due = 0;
+    wsock__listener_watch(l, l->listener >= 0 && !l->listen_due &&
+                                 l->count < l->config->o.max_connections);
+}
+
+/* Wait once, until something is ready or `deadline`; then see what time it
+ * is, if that matters to anyone. */
+static void wsock__wait_once(wsock__loop *l, int64_t deadline)
+{
+    int64_t timer = wsock__earliest(l), until = deadline;
+    int timeout = -1;
+    if (timer >= 0 && (deadline < 0 || timer < deadline))
+        until = timer;
+    if (timer >= 0 || deadline > 0)
+        l->now = wsock__now(l);
+    if (l->listener >= 0)
+        wsock__listener_check(l);
+    if (until >= 0)
+        timeout = wsock__milliseconds(l->now, until);
+    l->turns = 0;
+    wsock__wait(l, l->work_first ? 0 : timeout);
+    if (timer >= 0 || deadline > 0)
+        l->now = wsock__now(l);
+    if (timer >= 0)
+        wsock__expire(l);
+}
+
+enum { WSOCK__TURNS = 256 }; /* turns between two looks at the kernel */
+
+static wsock *wsock__work_take(wsock__loop *l)
+{
+    wsock *ws = l->work_first;
+    if (!ws || l->turns >= WSOCK__TURNS)
+        return NULL;
+    l->turns++;
+    wsock__unlist_work(ws);
+    return ws;
+}
+
+/* Work until a connection is current (1), or `deadline` has passed or a
+ * signal or wake came (0), but look at the kernel at least once. */
+static int wsock__pump(wsock__loop *l, int64_t deadline)
+{
+    int waited = 0;
+    for (;;) {
+        wsock *ws;
+        if (l->current)
+            return 1;
+        ws = wsock__work_take(l);
+        if (ws) {
+            wsock__service(ws);
+            continue;
+        }
+        if (waited && (l->interrupted ||
+                       (deadline >= 0 && (deadline == 0 ||
+                                          l->now >= deadline)))) {
+            l->interrupted = 0;
+            return 0;
+        }
+        wsock__wait_once(l, deadline);
+        waited = 1;
+    }
+}
+
+/* A time-out in ms as a deadline: -1 never, 0 has passed. */
+static int64_t wsock__deadline(const wsock__loop *l, int timeout)
+{
+    if (timeout <= 0)
+        return timeout < 0 ? -1 : 0;
+    return wsock__now(l) + timeout;
+}
+
+/* The polled loop: the first event there is. */
+static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
+{
+    int64_t deadline = wsock__deadline(l, timeout);
+    while (wsock__pump(l, deadline)) {
+        wsock *ws = l->current;
+        if (wsock__next(ws, e)) {
+            l->corked = 1;
+            return 1;
+        }
+        if (ws->phase == WSOCK__PHASE_DONE &&
+            (ws->bits & (WSOCK__SERVER_OWNED | WSOCK__OPENED)) ==
+                WSOCK__SERVER_OWNED)
+            wsock_free(ws); /* never opened: nobody knows of it */
+        else
+            wsock__leave(ws);
+        if (l->shared && l->count == 0 && l->listener < 0)
+            break;
+    }
+    wsock__event_fill(NULL, e, WSOCK_EVENT_NONE, 0, NULL, 0);
+    l->corked = 0;
+    return 0;
+}
+
+/* ------------------------------------------------------------ >>blocking --
+ * The same for one connection whose calls wait. */
+
+/* Work until the connection is current; 0: the deadline has passed. */
+static int wsock__pump_blocking(wsock *ws, int64_t deadline)
+{
+    wsock__loop *l = ws->loop;
+    while (!wsock__pump(l, deadline))
+        if (deadline >= 0 && (deadline == 0 || wsock__now(l) >= deadline))
+            return 0;
+    return 1;
+}
+
+/* Wait for the handshake. */
+static int wsock__wait_open(wsock *ws)
+{
+    while (ws->phase < WSOCK__PHASE_OPEN) {
+        wsock__pump_blocking(ws, -1);
+        while (ws->phase == WSOCK__PHASE_HANDSHAKE && wsock__has_input(ws))
+            wsock__handshake_in(ws);
+        if (ws->phase != WSOCK__PHASE_OPEN)
+            wsock__leave(ws);
+    }
+    ws->pending = WSOCK__PENDING_RELEASE;
+    if (ws->phase > WSOCK__PHASE_OPEN)
+        wsock__done(ws);
+    return ws->error;
+}
+
+/* Wait until the transport may be written (or read, if it asks for that). */
+static void wsock__wait_write(wsock *ws, int timeout)
+{
+    int wants = ws->bits & WSOCK__WRITE_WANTS_READ ? 1 : 2;
+    struct pollfd p;
+    if (ws->io->wait) {
+        ws->io->wait(ws->io_user, wants, timeout);
+        return;
+    }
+    wsock__pollfd_set(&p, wsock__io_fd(ws), (unsigned)wants);
+    poll(&p, 1, timeout);
+}
+
+/* Write the queue out, waiting for room; a time-out here is the end of the
+ * connection, as a frame may be half sent. */
+static int wsock__write_out(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    int64_t deadline = wsock__deadline(l, ws->config->o.send_timeout);
+    while (ws->io && !wsock__flush(ws)) {
+        int64_t now = deadline < 0 ? 0 : wsock__now(l);
+        if (deadline >= 0 && now >= deadline) {
+            wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_SEND,
+                        "the peer did not take a message within "
+                        "options.send_timeout");
+            wsock__done(ws);
+            break;
+        }
+        wsock__wait_write(ws, deadline < 0
+                                  ? -1
+                                  : wsock__milliseconds(now, deadline));
+        ws->bits &= ~(uint32_t)(WSOCK__STUCK | WSOCK__WRITE_WANTS_READ);
+    }
+    return ws->error;
+}
+
+/* A receive in progress. */
+typedef struct wsock__receive {
+    uint8_t *data;
+    size_t size, filled;
+    wsock_status *status;
+} wsock__receive;
+
+static int wsock__receive_end(wsock *ws, wsock__receive *r, unsigned kind)
+{
+    (void)ws;
+    r->status->bytes = r->filled;
+    r->status->kind = kind;
+    return 1;
+}
+
+/* Hand out what an earlier receive kept when its time was up. */
+static int wsock__receive_kept(wsock *ws, wsock__receive *r)
+{
+    wsock__in *in = ws->in;
+    size_t n;
+    if (!in || !in->message)
+        return 0;
+    n = in->size - in->read;
+    if (n > r->size - r->filled)
+        n = r->size - r->filled;
+    memcpy(r->data + r->filled, in->message + in->read, n);
+    r->filled += n;
+    in->read += n;
+    if (in->read == in->size)
+        wsock__message_give(ws);
+    return r->filled == r->size
+               ? wsock__receive_end(ws, r, in->kind | WSOCK_FRAGMENT)
+               : 0;
+}
+
+/* Take one piece.  1: the call is done, 0: go on, negative: failed. */
+static int wsock__receive_piece(wsock *ws, wsock__receive *r)
+{
+    wsock__piece piece;
+    int more, code = wsock__next_piece(ws, &piece, r->size - r->filled);
+    if (code <= 0)
+        return code;
+    if ((piece.kind & 15) >= WSOCK_CLOSE) {
+        code = wsock__control_in(ws, &piece);
+        if (code <= 0 || !(ws->config->o.flags & WSOCK_CONTROL) || r->filled ||
+            piece.size > r->size)
+            return code < 0 ? code : 0;
+        memcpy(r->data, piece.data, piece.size);
+        r->filled = piece.size;
+        return wsock__receive_end(ws, r, piece.kind);
+    }
+    if (piece.size && piece.data != r->data + r->filled)
+        memcpy(r->data + r->filled, piece.data, piece.size);
+    r->filled += piece.size;
+    more = piece.last ? 0 : WSOCK_FRAGMENT;
+    if (piece.last || r->filled == r->size ||
+        (piece.size && (ws->config->o.flags & WSOCK_PARTS)))
+        return wsock__receive_end(ws, r, piece.kind | (unsigned)more);
+    return 0;
+}
+
+/* What the cursor holds.  1: done, 0: more must come, negative: failed. */
+static int wsock__receive_input(wsock *ws, wsock__receive *r)
+{
+    int code = wsock__receive_kept(ws, r);
+    while (code == 0 && ws->phase == WSOCK__PHASE_OPEN &&
+           wsock__has_input(ws))
+        code = wsock__receive_piece(ws, r);
+    return code;
+}
+
+/* Time is up inside a message: what was copied out already is kept for the
+ * next call. */
+static int wsock__receive_keep(wsock *ws, wsock__receive *r)
+{
+    wsock__piece piece;
+    if (r->filled == 0)
+        return WSOCK_TIMED_OUT;
+    memset(&piece, 0, sizeof piece);
+    piece.data = r->data;
+    piece.size = r->filled;
+    if (wsock__assemble(ws, &piece) != WSOCK_OK)
+        return wsock__fail(ws, WSOCK_NO_MEMORY, 1011,
+                           "no memory for half a message");
+    return WSOCK_TIMED_OUT;
+}
+
+static int wsock__receive_loop(wsock *ws, wsock__receive *r)
+{
+    wsock__loop *l = ws->loop;
+    int64_t deadline = wsock__deadline(l, ws->config->o.receive_timeout);
+    for (;;) {
+        int code = wsock__receive_input(ws, r);
+        if (code > 0)
+            return WSOCK_OK;
+        l->direct = r->data + r->filled;
+        l->direct_size = r->size - r->filled;
+        wsock__leave(ws);
+        if (ws->bits & WSOCK__CLOSE_RECEIVED) {
+            ws->bits |= WSOCK__CLOSE_REPORTED;
+            r->filled = 0;
+            wsock__receive_end(ws, r, WSOCK_CLOSE);
+            return WSOCK_OK;
+        }
+        if (ws->phase != WSOCK__PHASE_OPEN)
+            return wsock__ended(ws);
+        if (!wsock__pump_blocking(ws, deadline))
+            return wsock__receive_keep(ws, r);
+    }
+}
+
+/* Wait for the end of a connection whose Close is on its way. */
+static int wsock__wait_closed(wsock *ws)
+{
+    wsock_event e;
+    while (ws->phase != WSOCK__PHASE_DONE) {
+        while (wsock__has_input(ws))
+            wsock__step(ws, &e);
+        wsock__leave(ws);
+        if (ws->phase != WSOCK__PHASE_DONE)
+            wsock__pump_blocking(ws, -1);
+    }
+    return ws->error;
+}
+
+/* --------------------------------------------------------------- >>make --
+ * Making and freeing. */
+
+static void wsock__loop_init(wsock__loop *l, wsock__config *c,
+                             const wsock__plan *p)
+{
+    memset(l, 0, sizeof *l);
+    l->config = c;
+    l->window_size = c->o.receive_buffer;
+    l->stage_size = WSOCK__STAGE;
+    l->epoll = l->wake_read = l->wake_write = l->listener = -1;
+    l->ins.size = sizeof(wsock__in);
+    l->outs.size = sizeof(wsock__out);
+    l->rares.size = sizeof(wsock__rare);
+    l->references.size = sizeof(wsock__item);
+    l->runs.size = sizeof(wsock__item) + p->run_capacity;
+    l->wsocks.size = sizeof(wsock);
+    l->ins.most = l->outs.most = l->rares.most = 64;
+    l->references.most = l->runs.most = 64;
+    l->wsocks.most = WSOCK_UNLIMITED;
+}
+
+static void wsock__loop_free(wsock__loop *l)
+{
+    wsock__pool_empty(l, &l->ins);
+    wsock__pool_empty(l, &l->outs);
+    wsock__pool_empty(l, &l->rares);
+    wsock__pool_empty(l, &l->references);
+    wsock__pool_empty(l, &l->runs);
+    wsock__wipe(l->random, sizeof l->random);
+    if (l->fixed)
+        return;
+    wsock__release(l->config, l->window, l->window_size);
+    wsock__release(l->config, l->stage, l->stage_size);
+    wsock__release(l->config, l->spare, l->spare_size);
+    wsock__release(l->config, l->pollfds, l->pollfds_size);
+}
+
+/* Make a wsock one of the loop's. */
+static void wsock__join(wsock *ws, wsock__loop *l)
+{
+    ws->loop = l;
+    ws->prev = NULL;
+    ws->next = l->all;
+    if (l->all)
+        l->all->prev = ws;
+    l->all = ws;
+    l->count++;
+}
+
+static void wsock__part(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    if (ws->prev)
+        ws->prev->next = ws->next;
+    else
+        l->all = ws->next;
+    if (ws->next)
+        ws->next->prev = ws->prev;
+    l->count--;
+}
+
+static void wsock__init(wsock *ws, int role, wsock__config *c,
+                        wsock__loop *l)
+{
+    memset(ws, 0, sizeof *ws);
+    ws->role = (uint8_t)role;
+    ws->config = c;
+    ws->user = c->o.user;
+    ws->timer = WSOCK__TIMER_NONE;
+    wsock__join(ws, l);
+}
+
+static void *wsock__carve(uint8_t **at, size_t size)
+{
+    void *p = *at;
+    *at += wsock__round(size);
+    return p;
+}
+
+/* Divide options.memory as wsock__plan_fixed() has worked it out. */
+static wsock *wsock__new_fixed(int role, const wsock__plan *p)
+{
+    uint8_t *at = (uint8_t *)p->o.memory;
+    wsock__config *c;
+    wsock__loop *l;
+    wsock *ws;
+    size_t i;
+    at += (16 - ((uintptr_t)at & 15)) & 15;
+    ws = (wsock *)wsock__carve(&at, sizeof *ws);
+    l = (wsock__loop *)wsock__carve(&at, sizeof *l);
+    c = (wsock__config *)wsock__carve(&at, p->config_size);
+    wsock__config_init(c, p);
+    wsock__loop_init(l, c, p);
+    l->fixed = 1;
+    l->ins.most = l->outs.most = l->rares.most = 1;
+    l->runs.most = p->runs;
+    wsock__pool_give(l, &l->rares, wsock__carve(&at, sizeof(wsock__rare)));
+    wsock__pool_give(l, &l->ins, wsock__carve(&at, sizeof(wsock__in)));
+    wsock__pool_give(l, &l->outs, wsock__carve(&at, sizeof(wsock__out)));
+    for (i = 0; i < p->runs; i++)
+        wsock__pool_give(l, &l->runs, wsock__carve(&at, l->runs.size));
+    l->message = (uint8_t *)wsock__carve(&at, p->message);
+    l->message_size = p->message;
+    l->stage_size = p->stage;
+    l->stage = (uint8_t *)wsock__carve(&at, p->stage);
+    l->window_size = p->window;
+    l->window = (uint8_t *)wsock__carve(&at, p->window);
+    wsock__init(ws, role, c, l);
+    return ws;
+}
+
+static wsock *wsock__new_heap(int role, wsock__config *c,
+                              const wsock__plan *p)
+{
+    wsock__loop *l = (wsock__loop *)wsock__alloc(c, sizeof *l);
+    wsock *ws = (wsock *)wsock__alloc(c, sizeof *ws);
+    if (!l || !ws) {
+        wsock__release(c, l, sizeof *l);
+        wsock__release(c, ws, sizeof *ws);
+        return NULL;
+    }
+    wsock__loop_init(l, c, p);
+    wsock__init(ws, role, c, l);
+    return ws;
+}
+
+/* see the API section */
+WSOCK_API wsock *wsock_new(int role, const char *url,
+                           const wsock_options *options)
+{
+    wsock__plan p;
+    wsock__config *c;
+    wsock *ws;
+    wsock__plan_make(&p, role, url, options);
+    if (p.o.memory) {
+        if (p.o.memory_size < p.total)
+            return NULL;
+        ws = wsock__new_fixed(role, &p);
+    } else {
+        c = wsock__config_new(&p);
+        if (!c)
+            return NULL;
+        ws = wsock__new_heap(role, c, &p);
+        if (!ws) {
+            wsock__config_drop(c);
+            return NULL;
+        }
+    }
+    if (p.code) {
+        wsock__note(ws, p.code, WSOCK_OPERATION_CONNECT, "%s", p.wrong);
+        wsock__done(ws);
+    }
+    return ws;
+}
+
+/* see the API section */
+WSOCK_API size_t wsock_memory_needed(int role, const char *url,
+                                     const wsock_options *options)
+{
+    static char any;
+    wsock_options o;
+    wsock__plan p;
+    memset(&o, 0, sizeof o);
+    if (options)
+        o = *options;
+    o.memory = &any;
+    wsock__plan_make(&p, role, url, &o);
+    if (p.o.max_message > WSOCK_UNLIMITED / 4 ||
+        p.o.max_header > WSOCK_UNLIMITED / 4 ||
+        p.o.send_limit > WSOCK_UNLIMITED / 8 ||
+        p.o.receive_buffer > WSOCK_UNLIMITED / 4)
+        return 0;
+    return p.total;
+}
+
+static void wsock__rare_free(wsock *ws)
+{
+    wsock__rare *r = ws->rare;
+    if (!r)
+        return;
+    wsock__dial_release(ws);
+    wsock__buffer_give(ws->loop, r->kept, r->kept_capacity);
+    if (r->head_item)
+        wsock__item_give(ws->loop, r->head_item);
+    wsock__wipe(r->key, sizeof r->key);
+    ws->rare = NULL;
+    wsock__pool_give(ws->loop, &ws->loop->rares, r);
+}
+
+static void wsock__out_free(wsock *ws)
+{
+    wsock__out *out = ws->out;
+    if (!out)
+        return;
+    wsock__items_give(ws->loop, out->head);
+    wsock__items_give(ws->loop, out->sent);
+    ws->out = NULL;
+    wsock__pool_give(ws->loop, &ws->loop->outs, out);
+}
+
+/* see the API section */
+WSOCK_API void wsock_free(wsock *ws)
+{
+    wsock__loop *l;
+    wsock__config *c;
+    int owned;
+    if (!ws)
+        return;
+    l = ws->loop;
+    c = ws->config;
+    owned = (ws->bits & WSOCK__SERVER_OWNED) != 0;
+    if (ws->io && ws->out && ws->phase >= WSOCK__PHASE_OPEN)
+        wsock__flush(ws);
+    wsock__done(ws);
+    wsock__unlist_work(ws);
+    if (l->current == ws)
+        l->current = NULL;
+    if (l->ended == ws)
+        l->ended = NULL;
+    wsock__in_free(ws);
+    wsock__out_free(ws);
+    wsock__rare_free(ws);
+    wsock__part(ws);
+    if (owned) {
+        wsock__pool_give(l, &l->wsocks, ws);
+        return;
+    }
+    wsock__loop_free(l);
+    if (!l->fixed) {
+        wsock__release(c, ws, sizeof *ws);
+        wsock__release(c, l, sizeof *l);
+        wsock__config_drop(c);
+    }
+}
+
+/* ------------------------------------------------------------ >>api-open -- */
+
+/* Begin with a transport that is set up: blocking handles wait for OPEN. */
+static int wsock__start(wsock *ws, const wsock_io *io, void *user)
+{
+    ws->io = io;
+    ws->io_user = user;
+    ws->no_socket = io != &wsock__dial_io;
+    ws->phase = WSOCK__PHASE_OPENING;
+    if (!(ws->config->o.flags & WSOCK_NONBLOCKING))
+        ws->bits |= WSOCK__BLOCKING;
+    wsock__timer_start(ws, WSOCK__TIMER_CONNECT,
+                       ws->config->o.connect_timeout);
+    wsock__list_work(ws, WSOCK__WORK_LOOK);
+    return wsock__is_blocking(ws) ? wsock__wait_open(ws) : WSOCK_OK;
+}
+
+static int wsock__dial_start(wsock *ws)
+{
+    const wsock__config *c = ws->config;
+    wsock__rare *r = wsock__rare_get(ws);
+    size_t got = 0;
+    wsock__dial *d = r ? (wsock__dial *)(void *)wsock__buffer_take(
+                             ws->loop, sizeof *d, &got)
+                       : NULL;
+    int code;
+    if (!d) {
+        wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_CONNECT,
+                    "memory is out");
+        wsock__done(ws);
+        return WSOCK_NO_MEMORY;
+    }
+    r->dial = d;
+    code = wsock__lookup(&d->addresses, c->host, c->port, 0);
+    d->capacity = got;
+    d->fd = -1;
+    d->error = 0;
+    if (code == 0)
+        return wsock__start(ws, &wsock__dial_io, d);
+    wsock__note(ws, WSOCK_LOOKUP_FAILED, WSOCK_OPERATION_CONNECT,
+                "no address for the name %.100s: %s", c->host,
+                gai_strerror(code));
+    r->failure.phase = WSOCK_PHASE_LOOKUP;
+    r->failure.os_code = code;
+    wsock__done(ws);
+    return WSOCK_LOOKUP_FAILED;
+}
+
+static int wsock__can_start(const wsock *ws)
+{
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (ws->error)
+        return ws->error;
+    if (ws->io || ws->phase != WSOCK__PHASE_NEW ||
+        (ws->loop->fixed && ws->loop->window_size == 0))
+        return WSOCK_INVALID_OPERATION;
+    return WSOCK_OK;
+}
+
+/* see the API section */
+WSOCK_API int wsock_dial(wsock *ws)
+{
+    int r = wsock__can_start(ws);
+    if (r != WSOCK_OK)
+        return r;
+    if (ws->role != WSOCK_CLIENT)
+        return WSOCK_INVALID_OPERATION;
+    if (ws->config->o.io)
+        return wsock_attach(ws, ws->config->o.io);
+    return wsock__dial_start(ws);
+}
+
+/* see the API section */
+WSOCK_API int wsock_attach(wsock *ws, const wsock_io *io)
+{
+    int r = wsock__can_start(ws);
+    wsock_io *copy;
+    if (r != WSOCK_OK)
+        return r;
+    if (!io || !io->read || !io->write ||
+        (!io->fd && !io->wait && !(ws->config->o.flags & WSOCK_NONBLOCKING)))
+        return WSOCK_INVALID_PARAMETER;
+    if (!wsock__rare_get(ws))
+        return WSOCK_NO_MEMORY;
+    copy = &ws->loop->io;
+    *copy = *io;
+    return wsock__start(ws, copy, io->user);
+}
+
+/* see the API section */
+WSOCK_API wsock *wsock_connect(const char *url, const wsock_options *options)
+{
+    wsock *ws = wsock_new(WSOCK_CLIENT, url, options);
+    if (ws && !ws->error)
+        wsock_dial(ws);
+    return ws;
+}
+
+/* ------------------------------------------------------------ >>api-send -- */
+
+/* The rules for a send that do not depend on what is in the queue. */
+static int wsock__send_check(const wsock *ws, unsigned kind)
+{
+    unsigned opcode = kind & 15;
+    unsigned known = 15 | WSOCK_RSV1 | WSOCK_RSV2 | WSOCK_RSV3 |
+                     WSOCK_FRAGMENT | WSOCK_BORROW;
+    unsigned rsv = ws->extensions ? ws->config->o.reserved_bits : 0;
+    int control = opcode == WSOCK_PING || opcode == WSOCK_PONG;
+    if (ws->error)
+        return ws->error;
+    if ((!control && opcode != WSOCK_TEXT && opcode != WSOCK_BINARY) ||
+        (kind & ~known) || (kind & 0x70 & ~rsv) ||
+        (control && (kind & (0x70 | WSOCK_FRAGMENT))) ||
+        ((kind & WSOCK_BORROW) && wsock__is_blocking(ws)))
+        return WSOCK_INVALID_PARAMETER;
+    if (ws->phase > WSOCK__PHASE_OPEN ||
+        (ws->bits & WSOCK__CLOSE_RECEIVED))
+        return WSOCK_CLOSED;
+    if (ws->phase < WSOCK__PHASE_OPEN || (ws->bits & WSOCK__CLOSE_SENT))
+        return WSOCK_INVALID_OPERATION; /* RFC 6455 5.5.1 */
+    if (!control && ws->sending && ws->sending != opcode)
+        return WSOCK_INVALID_OPERATION; /* RFC 6455 5.4 */
+    return WSOCK_OK;
+}
+
+enum {
+    WSOCK__REFER_LEAST = 4096, /* smaller payload is cheaper to copy */
+    WSOCK__CORK_MOST = 65536,  /* gathered before it is flushed */
+    WSOCK__PIECES_MOST = 64
+};
+
+/* May the payload be referred to?  Lent memory; memory that a blocking call
+ * holds until it is written; or the message that is being handled, which is
+ * flushed before its memory is used again. */
+static int wsock__refers(wsock *ws, wsock__send_plan *s)
+{
+    const wsock__loop *l = ws->loop;
+    const wsock__in *in = ws->in;
+    const uint8_t *p = (const uint8_t *)(s->count ? s->bufs[0].data : NULL);
+    size_t least = WSOCK__REFER_LEAST;
+    if (l->fixed)
+        least = WSOCK__RUN_LEAST;
+    if (s->borrowed)
+        return 1;
+    if (s->size < least)
+        return 0;
+    if (wsock__is_blocking(ws))
+        return 1;
+    if (ws != l->current || !ws->io || l->fixed || s->count != 1)
+        return 0;
+    s->in_window = (p >= l->window && p < l->window + l->window_size) ||
+                   (in && in->delivered && p >= in->message &&
+                    p < in->message + in->size);
+    return s->in_window;
+}
+
+/* Add up a gather list. */
+static int wsock__measure(const wsock_buf *bufs, size_t count, size_t *size)
+{
+    size_t i, sum = 0;
+    if (count > WSOCK__PIECES_MOST || (count && !bufs))
+        return WSOCK_INVALID_PARAMETER;
+    for (i = 0; i < count; i++) {
+        if ((!bufs[i].data && bufs[i].size) ||
+            bufs[i].size > (WSOCK_UNLIMITED >> 1) - sum)
+            return WSOCK_INVALID_PARAMETER;
+        sum += bufs[i].size;
+    }
+    *size = sum;
+    return WSOCK_OK;
+}
+
+/* What was queued leaves now, or with the batch (see "Flushing"). */
+static int wsock__queued(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    if (!ws->io)
+        return WSOCK_OK;
+    if (wsock__is_blocking(ws))
+        return wsock__write_out(ws);
+    if (ws->bits & WSOCK__STUCK)
+        return WSOCK_OK;
+    if (!l->corked || ws->out->queued >= WSOCK__CORK_MOST) {
+        wsock__flush(ws);
+        wsock__arm(ws);
+    } else if (ws != l->current) {
+        wsock__list_work(ws, WSOCK__WORK_LOOK);
+    }
+    return WSOCK_OK;
+}
+
+static int wsock__send(wsock *ws, unsigned kind, wsock__send_plan *s)
+{
+    unsigned opcode = kind & 15, first;
+    int r;
+    s->control = opcode >= WSOCK_CLOSE;
+    if (s->control && s->size > WSOCK__CONTROL_MOST)
+        return WSOCK_INVALID_PARAMETER; /* RFC 6455 5.5 */
+    if (!wsock__is_blocking(ws) && ws->out &&
+        ws->out->queued >= ws->config->o.send_limit) {
+        ws->bits |= WSOCK__NEEDS_DRAIN;
+        return WSOCK_WOULD_BLOCK;
+    }
+    s->borrowed = (kind & WSOCK_BORROW) != 0;
+    s->reference = (uint8_t)wsock__refers(ws, s);
+    first = (kind & 0x70) | (kind & WSOCK_FRAGMENT ? 0 : 0x80);
+    first |= ws->sending && !s->control ? 0 : opcode; /* RFC 6455 5.4 */
+    r = wsock__plan_head(ws, s, first);
+    if (r == WSOCK_OK)
+        r = wsock__enqueue_frame(ws, s);
+    if (r == WSOCK_WOULD_BLOCK)
+        ws->bits |= WSOCK__NEEDS_DRAIN;
+    if (r != WSOCK_OK)
+        return r;
+    if (!s->control)
+        ws->sending = (uint8_t)(kind & WSOCK_FRAGMENT ? opcode : 0);
+    return wsock__queued(ws);
+}
+
+/* see the API section */
+WSOCK_API int wsock_sendv(wsock *ws, unsigned kind, const wsock_buf *bufs,
+                          size_t count, void *context)
+{
+    wsock__send_plan s;
+    int r;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    r = wsock__send_check(ws, kind);
+    if (r == WSOCK_OK)
+        r = wsock__measure(bufs, count, &s.size);
+    if (r != WSOCK_OK)
+        return r;
+    s.bufs = bufs;
+    s.count = count;
+    s.context = context;
+    s.in_window = 0;
+    return wsock__send(ws, kind, &s);
+}
+
+/* see the API section */
+WSOCK_API int wsock_send(wsock *ws, unsigned kind, const void *data,
+                         size_t size)
+{
+    wsock_buf buf;
+    buf.data = data;
+    buf.size = size;
+    if (ws && (kind & WSOCK_BORROW))
+        return WSOCK_INVALID_PARAMETER;
+    return wsock_sendv(ws, kind, &buf, 1, NULL);
+}
+
+/* ----------------------------------------------------------- >>api-close -- */
+
+static int wsock__close_check(int code, const char *reason)
+{
+    uint32_t state = 0;
+    size_t size = reason ? strlen(reason) : 0;
+    if (code == 0)
+        return size ? WSOCK_INVALID_PARAMETER : WSOCK_OK;
+    if (!wsock__close_code_valid(code) || size > WSOCK__CONTROL_MOST - 2 ||
+        !wsock__utf8(&state, (const uint8_t *)(reason ? reason : ""), size) ||
+        state)
+        return WSOCK_INVALID_PARAMETER;
+    return WSOCK_OK;
+}
+
+/* Queue our Close, if it was not. */
+static int wsock__say_close(wsock *ws, int code, const char *reason)
+{
+    int r;
+    reason = reason ? reason : "";
+    r = wsock__queue_close(ws, code, reason, strlen(reason));
+    return r ? r : wsock__queued(ws);
+}
+
+/* see the API section */
+WSOCK_API int wsock_shutdown(wsock *ws, int code, const char *reason)
+{
+    int r;
+    code = code == WSOCK_CLOSE_NO_STATUS ? 0 : code;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (ws->error)
+        return ws->error;
+    r = wsock__close_check(code, reason);
+    if (r != WSOCK_OK)
+        return r;
+    if (ws->phase != WSOCK__PHASE_OPEN || (ws->bits & WSOCK__CLOSE_SENT))
+        return WSOCK_INVALID_OPERATION;
+    return wsock__say_close(ws, code, reason);
+}
+
+/* see the API section */
+WSOCK_API int wsock_close(wsock *ws, int code, const char *reason)
+{
+    int r;
+    code = code == WSOCK_CLOSE_NO_STATUS ? 0 : code;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (ws->phase == WSOCK__PHASE_DONE)
+        return ws->error;
+    r = wsock__close_check(code, reason);
+    if (r != WSOCK_OK)
+        return r;
+    if (ws->phase < WSOCK__PHASE_OPEN) {
+        wsock__note(ws, WSOCK_CANCELLED, WSOCK_OPERATION_CONNECT,
+                    "closed before it was open");
+        wsock__done(ws);
+        return WSOCK_OK;
+    }
+    ws->bits |= WSOCK__DISCARD;
+    if (ws->phase == WSOCK__PHASE_OPEN) {
+        wsock__timer_start(ws, WSOCK__TIMER_CLOSE,
+                           ws->config->o.close_timeout);
+        if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)))
+            r = wsock__say_close(ws, code, reason);
+        ws->bits &= ~(uint32_t)(WSOCK__PAUSED | WSOCK__HELD);
+        if (ws->io)
+            wsock__list_work(ws, WSOCK__WORK_LOOK);
+    }
+    if (!wsock__is_blocking(ws))
+        return r;
+    return wsock__wait_closed(ws);
+}
+
+/* see the API section */
+WSOCK_API int wsock_close_status(const wsock *ws, int *code,
+                                 const char **reason)
+{
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (!(ws->bits & WSOCK__CLOSE_RECEIVED))
+        return WSOCK_INVALID_OPERATION;
+    if (code)
+        *code = ws->close_received;
+    if (reason)
+        *reason = ws->rare ? ws->rare->reason : "";
+    return WSOCK_OK;
+}
+
+/* see the API section */
+WSOCK_API int wsock_abort(wsock *ws)
+{
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (ws->phase == WSOCK__PHASE_DONE)
+        return WSOCK_OK;
+    wsock__note(ws, WSOCK_ABORTED, WSOCK_OPERATION_CLOSE,
+                "ended by wsock_abort");
+    wsock__drop_output(ws, WSOCK_ABORTED);
+    wsock__done(ws);
+    return WSOCK_OK;
+}
+
+/* --------------------------------------------------------- >>api-receive -- */
+
+/* see the API section */
+WSOCK_API int wsock_receive(wsock *ws, void *data, size_t size,
+                            wsock_status *status)
+{
+    wsock__receive r;
+    int code;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (ws->error && !ws->io)
+        return ws->error;
+    if (!data || size == 0 || !status)
+        return WSOCK_INVALID_PARAMETER;
+    if (!wsock__is_blocking(ws) || (ws->bits & WSOCK__CLOSE_REPORTED))
+        return WSOCK_INVALID_OPERATION;
+    if (ws->pending & WSOCK__PENDING_RELEASE)
+        wsock__lent_release(ws);
+    r.data = (uint8_t *)data;
+    r.size = size;
+    r.filled = 0;
+    r.status = status;
+    code = wsock__receive_loop(ws, &r);
+    ws->loop->direct_size = 0;
+    return code;
+}
+
+/* see the API section */
+WSOCK_API int wsock_poll(wsock *ws, wsock_event *event, int timeout)
+{
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (!event)
+        return WSOCK_INVALID_PARAMETER;
+    wsock__event_fill(ws, event, WSOCK_EVENT_NONE, 0, NULL, 0);
+    if (wsock__is_blocking(ws) || ws->loop->shared)
+        return WSOCK_INVALID_OPERATION;
+    if (ws->bits & WSOCK__CLOSE_REPORTED)
+        return wsock__ended(ws);
+    if (!ws->io && ws->phase != WSOCK__PHASE_DONE)
+        return WSOCK_INVALID_OPERATION; /* no transport: wsock_next() */
+    return wsock__poll(ws->loop, event, timeout);
+}
+
+/* see the API section */
+WSOCK_API int wsock_flush(wsock *ws)
+{
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (ws->error)
+        return ws->error;
+    if (!ws->io || ws->phase < WSOCK__PHASE_HANDSHAKE)
+        return WSOCK_INVALID_OPERATION;
+    if (!(ws->bits & WSOCK__STUCK))
+        wsock__flush(ws);
+    wsock__arm(ws);
+    if (ws->error)
+        return ws->error;
+    return ws->out && ws->out->queued ? WSOCK_WOULD_BLOCK : WSOCK_OK;
+}
+
+/* see the API section */
+WSOCK_API int wsock_pause(wsock *ws, int on)
+{
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (wsock__is_blocking(ws))
+        return WSOCK_INVALID_OPERATION;
+    if (on)
+        ws->bits |= WSOCK__PAUSED;
+    else
+        ws->bits &= ~(uint32_t)WSOCK__PAUSED;
+    if (ws->io)
+        wsock__list_work(ws, WSOCK__WORK_LOOK);
+    return WSOCK_OK;
+}
+
+/* ------------------------------------------------------------ >>api-core -- */
+
+/* see the API section */
+WSOCK_API int wsock_feed(wsock *ws, void *bytes, size_t size)
+{
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (!bytes && size)
+        return WSOCK_INVALID_PARAMETER;
+    if (ws->io || wsock__has_input(ws))
+        return WSOCK_INVALID_OPERATION;
+    if (ws->phase == WSOCK__PHASE_DONE)
+        return WSOCK_OK; /* discarded: RFC 6455 1.4, 7.1.1 */
+    wsock__begin(ws);
+    if (size)
+        wsock__input(ws, (uint8_t *)bytes, size);
+    else
+        wsock__end_of_stream(ws);
+    return WSOCK_OK;
+}
+
+/* see the API section */
+WSOCK_API int wsock_next(wsock *ws, wsock_event *event)
+{
+    wsock__loop *l;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (!event)
+        return WSOCK_INVALID_PARAMETER;
+    wsock__event_fill(ws, event, WSOCK_EVENT_NONE, 0, NULL, 0);
+    if (ws->io || ws->loop->shared || wsock__is_blocking(ws))
+        return WSOCK_INVALID_OPERATION;
+    if (ws->bits & WSOCK__CLOSE_REPORTED)
+        return wsock__ended(ws);
+    l = ws->loop;
+    if (wsock__next(ws, event))
+        return 1;
+    if (!wsock__has_input(ws)) {
+        wsock__in_settle(ws);
+        l->current = NULL;
+    }
+    return 0;
+}
+
+/* see the API section */
+WSOCK_API size_t wsock_output(wsock *ws, wsock_buf *bufs, size_t count)
+{
+    size_t n, i;
+    if (!ws || !bufs || ws->io || ws->loop->shared ||
+        (ws->bits & WSOCK__HEAD_BY_HAND && ws->phase < WSOCK__PHASE_OPEN))
+        return 0;
+    wsock__begin(ws);
+    if (!ws->out)
+        return 0;
+    n = wsock__gather(ws, bufs, count);
+    ws->out->offered = 0;
+    for (i = 0; i < n; i++)
+        ws->out->offered += bufs[i].size;
+    return n;
+}
+
+/* see the API section */
+WSOCK_API int wsock_output_done(wsock *ws, size_t size)
+{
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (size > (ws->out ? ws->out->offered : 0) || ws->io)
+        return WSOCK_INVALID_PARAMETER;
+    if (!ws->out)
+        return WSOCK_OK;
+    ws->out->offered = 0;
+    wsock__taken(ws, size);
+    return WSOCK_OK;
+}
+
+/* Take our head out of the queue and split it into strings: every line, and
+ * every header into name and value. */
+static int wsock__take_head(wsock *ws)
+{
+    wsock__rare *r = ws->rare;
+    wsock__item *item = ws->out ? ws->out->head : NULL;
+    if (!r || !item || item->taken || item->reference)
+        return WSOCK_INVALID_OPERATION;
+    ws->out->head = item->next;
+    if (!item->next)
+        ws->out->tail = NULL;
+    item->next = NULL;
+    ws->out->queued -= item->size;
+    wsock__out_settle(ws);
+    r->head_item = item;
+    ws->bits |= WSOCK__HEAD_BY_HAND;
+    item->taken = wsock__head_pack(
+        (char *)(item + 1),
+        (size_t)wsock__head_end(item->data, item->size));
+    return WSOCK_OK;
+}
+
+/* see the API section */
+WSOCK_API int wsock_head_out(wsock *ws, size_t i, const char **name,
+                             const char **value)
+{
+    const char *p, *end;
+    int r = WSOCK_OK;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (!name || !value)
+        return WSOCK_INVALID_PARAMETER;
+    if (ws->io || ws->loop->shared)
+        return WSOCK_INVALID_OPERATION;
+    if (ws->role == WSOCK_CLIENT)
+        wsock__begin(ws);
+    if (!ws->rare || !ws->rare->head_item)
+        r = wsock__take_head(ws);
+    if (r != WSOCK_OK)
+        return r;
+    p = (const char *)(ws->rare->head_item + 1);
+    end = p + ws->rare->head_item->taken;
+    *name = "";
+    *value = p;
+    for (p += strlen(p) + 1; i && p < end; i--) {
+        *name = p;
+        *value = p + strlen(p) + 1;
+        p = *value + strlen(*value) + 1;
+    }
+    return i ? WSOCK_CLOSED : WSOCK_OK;
+}
+
+/* The facts of a head that the program's HTTP stack has parsed.  0: one of
+ * the headers is malformed. */
+static int wsock__facts_listed(const wsock *ws, wsock__facts *f,
+                               const char *const *headers)
+{
+    size_t name_size, size;
+    const char *value;
+    memset(f, 0, sizeof *f);
+    for (; headers && *headers; headers++) {
+        if (!wsock__split_header(*headers, strlen(*headers), &name_size,
+                                 &value, &size))
+            return 0;
+        wsock__fact(ws, f, *headers, name_size, value, size);
+    }
+    return 1;
+}
+
+/* see the API section */
+WSOCK_API int wsock_head_in(wsock *ws, const char *first_line,
+                            const char *const *headers)
+{
+    wsock__facts f;
+    int code;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (!first_line)
+        return WSOCK_INVALID_PARAMETER;
+    if (ws->error)
+        return ws->error;
+    if (ws->io || ws->loop->shared || ws->phase > WSOCK__PHASE_HANDSHAKE ||
+        wsock__has_input(ws) || (ws->in && ws->in->tail_size))
+        return WSOCK_INVALID_OPERATION;
+    wsock__begin(ws);
+    if (!wsock__rare_get(ws))
+        return WSOCK_NO_MEMORY;
+    if (!wsock__facts_listed(ws, &f, headers) || !wsock__is_value(first_line))
+        return wsock__head_malformed(ws);
+    if (ws->role == WSOCK_SERVER)
+        return wsock__answer_request(ws, first_line, &f);
+    code = wsock__answer_response(ws, first_line, &f);
+    if (code == WSOCK_REFUSED)
+        wsock__end(ws);
+    return code == WSOCK_WOULD_BLOCK ? WSOCK_OK : code;
+}
+
+/* ------------------------------------------------------- >>api-questions -- */
+
+/* see the API section */
+WSOCK_API int wsock_state(const wsock *ws)
+{
+    if (!ws || ws->phase == WSOCK__PHASE_DONE)
+        return WSOCK_STATE_CLOSED;
+    if (ws->phase < WSOCK__PHASE_OPEN)
+        return WSOCK_STATE_CONNECTING;
+    if (ws->phase > WSOCK__PHASE_OPEN || (ws->bits & WSOCK__CLOSE_SENT))
+        return WSOCK_STATE_CLOSING;
+    return WSOCK_STATE_OPEN;
+}
+
+/* see the API section */
+WSOCK_API int wsock_error(const wsock *ws)
+{
+    return ws ? (int)ws->error : (int)WSOCK_NO_MEMORY;
+}
+
+/* see the API section */
+WSOCK_API const char *wsock_error_text(const wsock *ws)
+{
+    return wsock_why(ws)->text;
+}
+
+/* see the API section */
+WSOCK_API const wsock_failure *wsock_why(const wsock *ws)
+{
+    wsock__rare *r = ws ? ws->rare : NULL;
+    if (!ws || (!r && ws->error))
+        return &wsock__out_of_memory;
+    if (!r)
+        return &wsock__no_failure;
+    r->failure.close_sent = ws->close_sent;
+    r->failure.close_received = ws->close_received;
+    return &r->failure;
+}
+
+/* see the API section */
+WSOCK_API const char *wsock_subprotocol(const wsock *ws)
+{
+    return ws && ws->subprotocol
+               ? ws->config->o.subprotocols[ws->subprotocol - 1]
+               : NULL;
+}
+
+/* see the API section */
+WSOCK_API unsigned wsock_extensions(const wsock *ws)
+{
+    return ws ? ws->extensions : 0;
+}
+
+/* see the API section */
+WSOCK_API const char *wsock_header(const wsock *ws, const char *name)
+{
+    const wsock__rare *r = ws ? ws->rare : NULL;
+    const char *p, *end, *value;
+    if (!r || !r->head || !name)
+        return NULL;
+    end = r->head + r->head_size;
+    for (p = r->head + strlen(r->head) + 1; p < end;) {
+        value = p + strlen(p) + 1;
+        if (wsock__same(p, strlen(p), name))
+            return value;
+        p = value + strlen(value) + 1;
+    }
+    return NULL;
+}
+
+/* see the API section */
+WSOCK_API size_t wsock_queued(const wsock *ws)
+{
+    return ws && ws->out ? ws->out->queued : 0;
+}
+
+/* see the API section */
+WSOCK_API int wsock_peer(const wsock *ws, char *text, size_t size)
+{
+    struct sockaddr_storage s;
+    socklen_t n = sizeof s;
+    int fd = ws ? wsock__io_fd(ws) : -1;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (!text || size == 0)
+        return WSOCK_INVALID_PARAMETER;
+    text[0] = 0;
+    memset(&s, 0, sizeof s);
+    if (fd < 0 || getpeername(fd, (struct sockaddr *)(void *)&s, &n) < 0)
+        return WSOCK_INVALID_OPERATION;
+    return wsock__address_text(&s, text, size);
+}
+
+/* see the API section */
+WSOCK_API void *wsock_user(const wsock *ws)
+{
+    return ws ? ws->user : NULL;
+}
+
+/* see the API section */
+WSOCK_API void wsock_set_user(wsock *ws, void *user)
+{
+    if (ws)
+        ws->user = user;
+}
+
+/* see the API section */
+WSOCK_API const wsock_options *wsock_effective_options(const wsock *ws)
+{
+    return ws ? &ws->config->o : NULL;
+}
+
+/* -------------------------------------------------------------- >>names -- */
+
+/* see the API section */
+WSOCK_API const char *wsock_result_name(int result)
+{
+#define WSOCK__NAME(name, value, text)                                        \
+    case value:                                                               \
+        return "WSOCK_" #name;
+    switch (result) {
+        WSOCK_RESULTS(WSOCK__NAME)
+    default:
+        return "not a wsock result";
+    }
+#undef WSOCK__NAME
+}
+
+/* see the API section */
+WSOCK_API const char *wsock_result_text(int result)
+{
+#define WSOCK__LINE(name, value, text)                                        \
+    case value:                                                               \
+        return text;
+    switch (result) {
+        WSOCK_RESULTS(WSOCK__LINE)
+    default:
+        return "not a wsock result";
+    }
+#undef WSOCK__LINE
+}
+
+/* ------------------------------------------------------------- >>server --
+ * A loop with a listener.  Its connections come from slabs. */
+
+enum { WSOCK__SLAB = 51 }; /* connections in 8 KiB */
+
+typedef struct wsock__slab {
+    struct wsock__slab *next;
+    wsock list[WSOCK__SLAB];
+} wsock__slab;
+
+static wsock *wsock__slab_take(wsock__loop *l)
+{
+    wsock__slab *slab;
+    int i;
+    if (!l->wsocks.first) {
+        slab = (wsock__slab *)wsock__alloc(l->config, sizeof *slab);
+        if (!slab)
+            return NULL;
+        slab->next = (wsock__slab *)l->slabs;
+        l->slabs = slab;
+        for (i = WSOCK__SLAB; i > 0; i--)
+            wsock__pool_give(l, &l->wsocks, &slab->list[i - 1]);
+    }
+    return (wsock *)wsock__pool_take(l, &l->wsocks);
+}
+
+/* A connection arrived.  0, or -1: it could not be kept. */
+static int wsock__accept_one(wsock__loop *l, int fd)
+{
+    wsock *ws = wsock__slab_take(l);
+    if (!ws) {
+        close(fd);
+        return -1;
+    }
+    wsock__socket_options(fd);
+    wsock__init(ws, WSOCK_SERVER, l->config, l);
+    ws->bits |= WSOCK__SERVER_OWNED;
+    ws->io = &wsock__socket_io;
+    ws->io_user = (void *)(intptr_t)fd;
+    if (wsock__watch(ws) < 0) {
+        wsock_free(ws);
+        return -1;
+    }
+    wsock__begin(ws);
+    return 0;
+}
+
+enum { WSOCK__ACCEPTS = 64, WSOCK__ACCEPT_REST = 100 };
+
+/* Take what waits in the backlog.  When descriptors or memory run out, the
+ * listener rests for a moment: those who are connected come first. */
+static void wsock__accept_all(wsock__loop *l)
+{
+    int i;
+    for (i = 0; i < WSOCK__ACCEPTS; i++) {
+        int fd;
+        if (l->count >= l->config->o.max_connections)
+            return;
+        fd = wsock__socket_accept(l->listener);
+        if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return;
+        if (fd < 0 && errno != EMFILE && errno != ENFILE &&
+            errno != ENOBUFS && errno != ENOMEM)
+            continue; /* that peer has gone already */
+        if (fd < 0 || wsock__accept_one(l, fd) < 0) {
+            l->listen_due = wsock__now(l) + WSOCK__ACCEPT_REST;
+            return;
+        }
+    }
+}
+
+static void wsock__server_failed(wsock_server *s, int code, int phase,
+                                 int os_code, const char *text)
+{
+    s->failure.code = code;
+    s->failure.phase = phase;
+    s->failure.os_code = os_code;
+    snprintf(s->text, sizeof s->text, "%s", text);
+}
+
+/* Open the listening socket. */
+static void wsock__server_open(wsock_server *s)
+{
+    wsock__loop *l = &s->loop;
+    const wsock__config *c = l->config;
+    wsock__addresses list;
+    struct sockaddr_storage bound;
+    socklen_t size = sizeof bound;
+    char text[192];
+    int r = wsock__lookup(&list, c->host, c->port, 1);
+    if (r != 0) {
+        snprintf(text, sizeof text, "no address for the name %.100s: %s",
+                 c->host, gai_strerror(r));
+        wsock__server_failed(s, WSOCK_LOOKUP_FAILED, WSOCK_PHASE_LOOKUP, r,
+                             text);
+        return;
+    }
+    l->listener = wsock__socket_listen(&list, c->o.backlog);
+    if (l->listener < 0 || wsock__poller_open(l) < 0) {
+        r = errno;
+        snprintf(text, sizeof text, "cannot listen on %.100s port %d: %s",
+                 c->host, c->port, strerror(r));
+        wsock__server_failed(s, WSOCK_LISTEN_FAILED, WSOCK_PHASE_SETUP, r,
+                             text);
+    }
+    wsock__addresses_free(&list);
+    memset(&bound, 0, sizeof bound);
+    if (s->failure.code == 0 &&
+        getsockname(l->listener, (struct sockaddr *)(void *)&bound, &size) ==
+            0)
+        s->port = wsock__address_port(&bound);
+}
+
+/* see the API section */
+WSOCK_API wsock_server *wsock_listen(const char *url,
+                                     const wsock_options *options)
+{
+    wsock__plan p;
+    wsock__config *c;
+    wsock_server *s;
+    wsock__plan_make(&p, WSOCK_SERVER, url ? url : "", options);
+    if (p.o.memory || p.o.io)
+        wsock__plan_wrong(&p, WSOCK_INVALID_PARAMETER,
+                          "options.memory and options.io are not for "
+                          "servers: use wsock_attach()");
+    p.o.memory = NULL;
+    c = wsock__config_new(&p);
+    s = c ? (wsock_server *)wsock__alloc(c, sizeof *s) : NULL;
+    if (!s) {
+        if (c)
+            wsock__config_drop(c);
+        return NULL;
+    }
+    memset(s, 0, sizeof *s);
+    wsock__loop_init(&s->loop, c, &p);
+    s->loop.shared = 1;
+    s->failure.text = s->text;
+    s->failure.close_reason = "";
+    if (p.code)
+        wsock__server_failed(s, p.code, WSOCK_PHASE_SETUP, 0, p.wrong);
+    else
+        wsock__server_open(s);
+    return s;
+}
+
+/* What must be so before a poll or an accept. */
+static int wsock__server_begin(wsock_server *s)
+{
+    wsock__loop *l = &s->loop;
+    if (l->ended)
+        wsock_free(l->ended);
+    if (s->failure.code)
+        return s->failure.code;
+    return s->closing && l->count == 0 ? WSOCK_CLOSED : WSOCK_OK;
+}
+
+/* see the API section */
+WSOCK_API int wsock_server_poll(wsock_server *s, wsock_event *event,
+                                int timeout)
+{
+    wsock__loop *l;
+    int r;
+    if (!s)
+        return WSOCK_NO_MEMORY;
+    if (!event)
+        return WSOCK_INVALID_PARAMETER;
+    l = &s->loop;
+    wsock__event_fill(NULL, event, WSOCK_EVENT_NONE, 0, NULL, 0);
+    if (l->accepting)
+        return WSOCK_INVALID_OPERATION;
+    r = wsock__server_begin(s);
+    if (r != WSOCK_OK)
+        return r;
+    l->polling = 1;
+    r = wsock__poll(l, event, timeout);
+    if (r == 1 && event->type == WSOCK_EVENT_CLOSE)
+        l->ended = event->ws;
+    if (r == 0 && s->closing && l->count == 0)
+        return WSOCK_CLOSED;
+    return r;
+}
+
+/* Move an open connection out of the server into a loop of its own. */
+static wsock *wsock__detach(wsock *from)
+{
+    wsock__plan p;
+    wsock__config *c = from->config;
+    wsock *ws;
+    memset(&p, 0, sizeof p);
+    p.run_capacity = from->loop->runs.size - sizeof(wsock__item);
+    ws = wsock__new_heap(WSOCK_SERVER, c, &p);
+    if (!ws)
+        return NULL;
+    if (from->rare)
+        wsock__keep_head(from, from->rare->head, from->rare->head_size);
+    wsock__leave(from);
+    wsock__unwatch(from);
+    c->references++;
+    ws->io = from->io;
+    ws->io_user = from->io_user;
+    ws->in = from->in;
+    ws->out = from->out;
+    ws->rare = from->rare;
+    ws->bits = from->bits & ~(uint32_t)(WSOCK__SERVER_OWNED | WSOCK__LISTED);
+    if (!(c->o.flags & WSOCK_NONBLOCKING))
+        ws->bits |= WSOCK__BLOCKING;
+    ws->phase = from->phase;
+    ws->extensions = from->extensions;
+    ws->subprotocol = from->subprotocol;
+    ws->armed = 1;
+    ws->pending = WSOCK__PENDING_RELEASE;
+    wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_LOOK);
+    from->io = NULL;
+    from->in = NULL;
+    from->out = NULL;
+    from->rare = NULL;
+    from->pending = 0;
+    wsock_free(from);
+    return ws;
+}
+
+/* see the API section */
+WSOCK_API int wsock_accept(wsock_server *s, wsock **out, int timeout)
+{
+    wsock__loop *l;
+    wsock_event e;
+    int64_t deadline;
+    int r;
+    if (!s || !out)
+        return s ? WSOCK_INVALID_PARAMETER : WSOCK_NO_MEMORY;
+    *out = NULL;
+    l = &s->loop;
+    if (l->polling)
+        return WSOCK_INVALID_OPERATION;
+    r = wsock__server_begin(s);
+    if (r != WSOCK_OK)
+        return r;
+    l->accepting = 1;
+    deadline = wsock__deadline(l, timeout);
+    while (wsock__poll(l, &e, deadline <= 0
+                                  ? (int)deadline
+                                  : wsock__milliseconds(wsock__now(l),
+                                                        deadline))) {
+        if (e.type == WSOCK_EVENT_CLOSE) {
+            wsock_free(e.ws);
+        } else if (e.type == WSOCK_EVENT_OPEN) {
+            *out = wsock__detach(e.ws);
+            if (*out)
+                return WSOCK_OK;
+            wsock_free(e.ws);
+            return WSOCK_NO_MEMORY;
+        }
+    }
+    return s->closing ? WSOCK_CLOSED : WSOCK_TIMED_OUT;
+}
+
+/* see the API section */
+WSOCK_API int wsock_server_wake(wsock_server *s)
+{
+    if (!s)
+        return WSOCK_NO_MEMORY;
+    if (s->loop.wake_write < 0)
+        return WSOCK_INVALID_OPERATION;
+    wsock__wake(s->loop.wake_write);
+    return WSOCK_OK;
+}
+
+/* see the API section */
+WSOCK_API int wsock_server_close(wsock_server *s)
+{
+    wsock__loop *l;
+    wsock *ws;
+    if (!s)
+        return WSOCK_NO_MEMORY;
+    l = &s->loop;
+    if (s->closing || s->failure.code)
+        return s->failure.code;
+    s->closing = 1;
+    close(l->listener);
+    l->listener = -1;
+    l->listening = 0;
+    l->listen_due = 0;
+    for (ws = l->all; ws; ws = ws->next)
+        wsock_close(ws, WSOCK_CLOSE_GOING_AWAY, NULL);
+    return WSOCK_OK;
+}
+
+/* see the API section */
+WSOCK_API void wsock_server_free(wsock_server *s)
+{
+    wsock__loop *l;
+    wsock__config *c;
+    wsock__slab *slab;
+    if (!s)
+        return;
+    l = &s->loop;
+    c = l->config;
+    while (l->all)
+        wsock_free(l->all);
+    if (l->listener >= 0)
+        close(l->listener);
+    wsock__poller_close(l);
+    wsock__loop_free(l);
+    while ((slab = (wsock__slab *)l->slabs) != NULL) {
+        l->slabs = slab->next;
+        wsock__release(c, slab, sizeof *slab);
+    }
+    wsock__release(c, s, sizeof *s);
+    wsock__config_drop(c);
+}
+
+/* see the API section */
+WSOCK_API int wsock_server_port(const wsock_server *s)
+{
+    return s ? s->port : 0;
+}
+
+/* see the API section */
+WSOCK_API size_t wsock_server_count(const wsock_server *s)
+{
+    return s ? s->loop.count : 0;
+}
+
+/* see the API section */
+WSOCK_API int wsock_server_error(const wsock_server *s)
+{
+    return s ? s->failure.code : WSOCK_NO_MEMORY;
+}
+
+/* see the API section */
+WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *s)
+{
+    return s ? &s->failure : &wsock__out_of_memory;
+}
+
+#undef WSOCK__LINUX
+#undef WSOCK__EPOLL
+#undef WSOCK__FORMAT
+#undef WSOCK__UNLIKELY
+#undef WSOCK__SEND_FLAGS
+#undef WSOCK__IOVLEN
+
+#endif /* WSOCK_IMPLEMENTATION */
+
+/* -------------------------------------------------------------------------
+ * This software is available under two licences; choose the one you like.
+ *
+ * A. Public domain (www.unlicense.org).  This is free and unencumbered
+ * software released into the public domain.  Anyone is free to copy,
+ * modify, publish, use, compile, sell, or distribute this software, either
+ * in source code form or as a compiled binary, for any purpose, commercial
+ * or non-commercial, and by any means.  In jurisdictions that recognize
+ * copyright laws, the authors dedicate any and all copyright interest in
+ * the software to the public domain, for the benefit of the public at large
+ * and to the detriment of their heirs and successors.  They intend this
+ * dedication to be an overt act of relinquishment in perpetuity of all
+ * present and future rights to this software under copyright law.
+ *
+ * B. MIT.  Copyright (c) 2026 the wsock authors.  Permission is hereby
+ * granted, free of charge, to any person obtaining a copy of this software
+ * and associated documentation files (the "Software"), to deal in the
+ * Software without restriction, including without limitation the rights to
+ * use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+ * copies of the Software, and to permit persons to whom the Software is
+ * furnished to do so, subject to the following conditions: The above
+ * copyright notice and this permission notice shall be included in all
+ * copies or substantial portions of the Software.
+ *
+ * IN BOTH CASES THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY
+ * KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF
+ * MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT.
+ * IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY
+ * CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT
+ * OR OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE SOFTWARE OR
+ * THE USE OR OTHER DEALINGS IN THE SOFTWARE. */
