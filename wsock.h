@@ -825,10 +825,19 @@ implementation first, or compile with -D_GNU_SOURCE"
 
 #if defined(__GNUC__)
 #define WSOCK__FORMAT(f, a) __attribute__((format(printf, f, a)))
+/* For the few functions that every message passes. */
+#define WSOCK__INLINE static inline __attribute__((always_inline))
+#define WSOCK__LIKELY(x) __builtin_expect(!!(x), 1)
 #define WSOCK__UNLIKELY(x) __builtin_expect(!!(x), 0)
+/* What a register takes at once: compilers know how to add, xor and move it,
+ * on every CPU. */
+typedef uint64_t wsock__lane __attribute__((vector_size(16)));
 #else
 #define WSOCK__FORMAT(f, a)
+#define WSOCK__INLINE static inline
+#define WSOCK__LIKELY(x) (x)
 #define WSOCK__UNLIKELY(x) (x)
+typedef uint64_t wsock__lane;
 #endif
 
 static void *wsock__system_alloc(void *user, size_t size)
@@ -925,7 +934,15 @@ enum {
     WSOCK__HELD = 0x10000,    /* not read: the send queue is at its limit */
     WSOCK__OPENED = 0x20000,  /* the handshake was good */
     WSOCK__NO_BODY = 0x40000, /* the request's method was HEAD */
-    WSOCK__BLOCKING = 0x80000 /* its calls wait */
+    WSOCK__BLOCKING = 0x80000, /* its calls wait */
+    WSOCK__NOT_OPEN = 0x100000, /* the phase is not OPEN */
+    /* What the next reading call has to do first. */
+    WSOCK__PENDING_OPEN = 0x200000,
+    WSOCK__PENDING_RELEASE = 0x400000, /* free what the last event lent */
+    WSOCK__PENDING_SENT = 0x800000,
+    WSOCK__PENDING_DRAIN = 0x1000000,
+    WSOCK__PENDING_CLOSE = 0x2000000,
+    WSOCK__PENDING = 0x3E00000
 };
 
 /* Bits of wsock.work: why it stands in the loop's work list. */
@@ -933,15 +950,6 @@ enum {
     WSOCK__WORK_READ = 1,
     WSOCK__WORK_WRITE = 2,
     WSOCK__WORK_LOOK = 4 /* something to flush, parse or report */
-};
-
-/* Bits of wsock.pending: what the next reading call has to do first. */
-enum {
-    WSOCK__PENDING_OPEN = 1,
-    WSOCK__PENDING_RELEASE = 2, /* free what the last event lent out */
-    WSOCK__PENDING_SENT = 4,
-    WSOCK__PENDING_DRAIN = 8,
-    WSOCK__PENDING_CLOSE = 16
 };
 
 /* Timer lists: all timers of a list run equally long, so that a new one
@@ -962,6 +970,7 @@ typedef struct wsock__config {
     size_t references;
     size_t size;      /* of this block; 0: part of options.memory */
     size_t head_size; /* room that our HTTP head needs */
+    size_t whole_most; /* largest message that polls may hand out whole */
     const char *host; /* strings of the URL, in this block */
     const char *host_header;
     const char *target;
@@ -986,6 +995,7 @@ typedef struct wsock__item {
     uint8_t report;      /* a SENT event follows it */
     uint8_t in_window;   /* reference to the loop's window or a message */
     uint8_t frame_start; /* its first byte begins a frame */
+    uint8_t embedded;    /* the first run of a wsock__out: not pooled */
 } wsock__item;
 
 enum {
@@ -994,17 +1004,21 @@ enum {
     WSOCK__CONTROL_FRAME_MOST = 139 /* any encoding of a control frame */
 };
 
-/* The send queue. */
+/* The send queue.  Its first run is part of it, so that the usual message
+ * takes one piece of memory; that run is free while its size is 0.  In the
+ * pool all fields stand as they do in an empty queue. */
 typedef struct wsock__out {
+    void *link; /* the pool's */
     wsock__item *head, *tail;
     wsock__item *sent; /* borrowed sends that are done, oldest first */
     wsock__item *sent_tail;
-    size_t queued;      /* bytes not yet taken */
-    size_t offered;     /* of these, in the last wsock_output() */
-    size_t pongs;       /* bytes of pongs added since it was empty */
-    uint8_t pong_size;  /* the newest pong that waits for a frame boundary */
+    size_t queued;     /* bytes not yet taken */
+    size_t offered;    /* of these, in the last wsock_output() */
+    size_t pongs;      /* bytes of pongs added since it was empty */
+    int sent_code;     /* what the SENT events of dropped sends say */
+    uint8_t pong_size; /* newest pong that waits for a frame boundary, + 1 */
     uint8_t pong[WSOCK__CONTROL_MOST];
-    int sent_code; /* what the SENT events say */
+    wsock__item first; /* the last field: its bytes lie behind it */
 } wsock__out;
 
 /* The receive state inside a frame or a message. */
@@ -1058,7 +1072,7 @@ struct wsock {
     uint16_t close_received;
     uint16_t extensions;
     uint32_t bits;
-    uint8_t role, phase, timer, pending, work;
+    uint8_t role, phase, timer, work;
     uint8_t armed;        /* what the poller watches: 1 read, 2 write */
     uint8_t sending;      /* kind of the message whose parts are sent */
     uint8_t subprotocol;  /* index + 1 into options.subprotocols */
@@ -1072,7 +1086,10 @@ typedef char wsock__size_is_held[sizeof(wsock) <= 160 ? 1 : -1];
 typedef struct wsock__pool {
     void *first; /* linked through the first word */
     size_t size, count, most;
+    uint8_t fresh; /* what it holds was never used: options.memory */
 } wsock__pool;
+
+enum { WSOCK__BATCH = 64 }; /* connections that one wait calls ready */
 
 typedef struct wsock__timers {
     wsock *first, *last;
@@ -1093,6 +1110,8 @@ struct wsock__loop {
     wsock *all;
     size_t count;
     wsock *work_first, *work_last;
+    void *ready; /* what the last wait found; see >>poller */
+    int ready_at, ready_count;
     wsock *ended; /* CLOSE was reported; freed by the next poll */
     wsock__timers timers[WSOCK__TIMERS];
     int64_t now;
@@ -1106,8 +1125,10 @@ struct wsock__loop {
     uint8_t interrupted; /* a wake or a signal ends this poll */
     uint8_t accepting;   /* wsock_accept() drives it */
     uint8_t polling;     /* wsock_server_poll() drives it */
+    uint8_t routine;     /* ... and may go straight on */
     uint8_t random_left;
     uint8_t listening; /* the listener is watched */
+    size_t timing; /* timers that run */
     uint8_t shared;    /* a server's: has many connections */
     int turns;         /* since the kernel was asked last */
     int64_t listen_due; /* when the listener is watched again */
@@ -1134,7 +1155,7 @@ struct wsock_server {
     int closing;
 };
 
-static int wsock__is_blocking(const wsock *ws)
+static inline int wsock__is_blocking(const wsock *ws)
 {
     return (ws->bits & WSOCK__BLOCKING) != 0;
 }
@@ -1153,7 +1174,7 @@ static void wsock__release(const wsock__config *c, void *memory, size_t size)
 }
 
 /* Take memory from a pool; its content is undefined.  NULL: memory is out. */
-static void *wsock__pool_take(wsock__loop *l, wsock__pool *pool)
+static inline void *wsock__pool_take(wsock__loop *l, wsock__pool *pool)
 {
     void *p = pool->first;
     if (p) {
@@ -1164,7 +1185,7 @@ static void *wsock__pool_take(wsock__loop *l, wsock__pool *pool)
     return l->fixed ? NULL : wsock__alloc(l->config, pool->size);
 }
 
-static void wsock__pool_give(wsock__loop *l, wsock__pool *pool, void *p)
+static inline void wsock__pool_give(wsock__loop *l, wsock__pool *pool, void *p)
 {
     if (pool->count >= pool->most) {
         wsock__release(l->config, p, pool->size);
@@ -1506,70 +1527,89 @@ static int wsock__utf8(uint32_t *state, const uint8_t *p, size_t n)
  * into a word; so that the same code works on either byte order. */
 
 /* The key as it applies to the byte `n` further on. */
-static uint32_t wsock__mask_rotate(uint32_t key, size_t n)
+static inline uint32_t wsock__mask_rotate(uint32_t key, size_t n)
 {
-    uint8_t a[4], b[4];
-    unsigned i;
-    memcpy(a, &key, 4);
-    for (i = 0; i < 4; i++)
-        b[i] = a[(i + n) & 3];
-    memcpy(&key, b, 4);
+    uint8_t twice[8];
+    memcpy(twice, &key, 4);
+    memcpy(twice + 4, &key, 4);
+    memcpy(&key, twice + (n & 3), 4);
     return key;
 }
 
-static void wsock__mask_word(uint8_t *out, const uint8_t *in, uint64_t key)
+/* Four bytes, masked; returned, not stored. */
+static inline uint32_t wsock__mask_four(const uint8_t *in, uint32_t key)
 {
-    uint64_t word;
-    memcpy(&word, in, 8);
-    word ^= key;
-    memcpy(out, &word, 8);
+    uint32_t word;
+    memcpy(&word, in, 4);
+    return word ^ key;
 }
 
-/* Eight words a turn: compilers make vector code of it, and it runs at the
- * speed of memory. */
-static size_t wsock__mask_words(uint8_t *out, const uint8_t *in, size_t n,
-                                uint64_t key)
+/* Less than a lane.  From four bytes on: words from the start, and one that
+ * ends with the last byte and overlaps them; it is loaded before they are
+ * stored, so that nothing is masked twice. */
+static void wsock__mask_short(uint8_t *out, const uint8_t *in, size_t n,
+                              uint32_t key)
 {
-    size_t i = 0;
-    unsigned k;
-    for (; n - i >= 64; i += 64) {
-        uint64_t w[8];
-        memcpy(w, in + i, 64);
-        for (k = 0; k < 8; k++)
-            w[k] ^= key;
-        memcpy(out + i, w, 64);
+    uint32_t word, last;
+    uint8_t k[4];
+    size_t i;
+    if (n < 4) {
+        memcpy(k, &key, 4);
+        for (i = 0; i < n; i++)
+            out[i] = (uint8_t)(in[i] ^ k[i]);
+        return;
     }
-    for (; n - i >= 8; i += 8)
-        wsock__mask_word(out + i, in + i, key);
-    return i;
+    last = wsock__mask_four(in + n - 4, wsock__mask_rotate(key, n));
+    for (i = 0; i + 4 <= n; i += 4) {
+        word = wsock__mask_four(in + i, key);
+        memcpy(out + i, &word, 4);
+    }
+    memcpy(out + n - 4, &last, 4);
 }
 
-/* out = in masked; the two are the same memory or do not overlap.  The last
- * bytes are done by a word that ends with them and overlaps the word before;
- * it is loaded first, before those bytes change. */
+static inline wsock__lane wsock__lane_of(uint32_t key)
+{
+    uint32_t words[sizeof(wsock__lane) / 4];
+    wsock__lane lane;
+    size_t i;
+    for (i = 0; i < sizeof words / 4; i++)
+        words[i] = key;
+    memcpy(&lane, words, sizeof lane);
+    return lane;
+}
+
+/* out = in masked; the two are the same memory or do not overlap.  Whole
+ * lanes, four a turn, then one that ends with the last byte, loaded first
+ * for the same reason as above. */
 static void wsock__mask(uint8_t *out, const uint8_t *in, size_t n,
                         uint32_t key)
 {
-    uint64_t twice, last;
-    size_t i;
-    if (n < 8) {
-        uint8_t k[4];
-        memcpy(k, &key, 4);
-        for (i = 0; i < n; i++)
-            out[i] = (uint8_t)(in[i] ^ k[i & 3]);
+    wsock__lane k, last, a, b, c, d;
+    size_t i = 0, size = sizeof k;
+    if (n < size) {
+        wsock__mask_short(out, in, n, key);
         return;
     }
-    memcpy(&twice, &key, 4);
-    memcpy((uint8_t *)&twice + 4, &key, 4);
-    memcpy(&last, in + n - 8, 8);
-    wsock__mask_words(out, in, n, twice);
-    if (n & 7) {
-        key = wsock__mask_rotate(key, n);
-        memcpy(&twice, &key, 4);
-        memcpy((uint8_t *)&twice + 4, &key, 4);
-        last ^= twice;
-        memcpy(out + n - 8, &last, 8);
+    k = wsock__lane_of(key);
+    memcpy(&last, in + n - size, size);
+    last ^= wsock__lane_of(wsock__mask_rotate(key, n));
+    for (; n - i >= 4 * size; i += 4 * size) {
+        memcpy(&a, in + i, size);
+        memcpy(&b, in + i + size, size);
+        memcpy(&c, in + i + 2 * size, size);
+        memcpy(&d, in + i + 3 * size, size);
+        a ^= k, b ^= k, c ^= k, d ^= k;
+        memcpy(out + i, &a, size);
+        memcpy(out + i + size, &b, size);
+        memcpy(out + i + 2 * size, &c, size);
+        memcpy(out + i + 3 * size, &d, size);
     }
+    for (; n - i >= size; i += size) {
+        memcpy(&a, in + i, size);
+        a ^= k;
+        memcpy(out + i, &a, size);
+    }
+    memcpy(out + n - size, &last, size);
 }
 
 /* -------------------------------------------------------------- >>frame --
@@ -1578,10 +1618,13 @@ static void wsock__mask(uint8_t *out, const uint8_t *in, size_t n,
 typedef struct wsock__frame {
     uint64_t size; /* of the payload */
     uint32_t key;
-    uint8_t opcode, fin, rsv, masked;
+    uint8_t first; /* the first byte: FIN, RSV1 to RSV3, opcode */
+    uint8_t opcode, masked;
     uint8_t head_size;
     const char *wrong; /* which rule is broken, NULL if none */
 } wsock__frame;
+
+enum { WSOCK__FIN = 0x80, WSOCK__RSV = 0x70 };
 
 /* What the first two bytes alone tell. */
 static const char *wsock__frame_check(const wsock__frame *f, uint8_t length)
@@ -1591,7 +1634,7 @@ static const char *wsock__frame_check(const wsock__frame *f, uint8_t length)
         return "a frame with a reserved opcode";
     if (f->opcode >= WSOCK_CLOSE && length > WSOCK__CONTROL_MOST)
         return "a control frame above 125 bytes"; /* RFC 6455 5.5 */
-    if (f->opcode >= WSOCK_CLOSE && !f->fin)
+    if (f->opcode >= WSOCK_CLOSE && !(f->first & WSOCK__FIN))
         return "a fragmented control frame"; /* RFC 6455 5.5 */
     return NULL;
 }
@@ -1604,47 +1647,55 @@ static uint64_t wsock__big_endian(const uint8_t *p, unsigned n)
     return x;
 }
 
+/* The extended length (RFC 6455 5.2). */
+static void wsock__frame_length(wsock__frame *f, const uint8_t *p,
+                                uint8_t length)
+{
+    f->size = wsock__big_endian(p + 2, length == 126 ? 2 : 8);
+    if (f->size < (length == 126 ? 126U : 65536U))
+        f->wrong = "a length that is not in its shortest form";
+    if (f->size >> 63) /* the most significant bit must be 0 */
+        f->wrong = "a length above 2^63";
+}
+
 /* Read a header from `n` bytes.  Returns 1: read, or broken (f->wrong), and
  * 0: more bytes are needed, f->head_size at least. */
-static int wsock__frame_read(wsock__frame *f, const uint8_t *p, size_t n)
+WSOCK__INLINE int wsock__frame_read(wsock__frame *f, const uint8_t *p,
+                                    size_t n)
 {
-    uint8_t length;
+    uint8_t length, size = 2;
     f->head_size = 2;
     f->size = 0;
     f->key = 0;
     f->wrong = NULL;
     if (n < 2)
         return 0;
-    f->fin = p[0] >> 7;
-    f->rsv = p[0] & 0x70;
+    length = p[1] & 0x7F;
+    f->first = p[0];
     f->opcode = p[0] & 0x0F;
     f->masked = p[1] >> 7;
-    length = p[1] & 0x7F;
-    if ((f->wrong = wsock__frame_check(f, length)) != NULL)
+    if (f->opcode > WSOCK_BINARY &&
+        (f->wrong = wsock__frame_check(f, length)) != NULL)
         return 1;
     if (length >= 126)
-        f->head_size = length == 126 ? 4 : 10;
+        size = length == 126 ? 4 : 10;
     if (f->masked)
-        f->head_size = (uint8_t)(f->head_size + 4);
-    if (n < f->head_size)
+        size = (uint8_t)(size + 4);
+    f->head_size = size;
+    if (n < size)
         return 0;
     f->size = length;
-    if (length == 126)
-        f->size = wsock__big_endian(p + 2, 2);
-    else if (length == 127)
-        f->size = wsock__big_endian(p + 2, 8);
-    if (length == 126 ? f->size < 126 : length == 127 && f->size < 65536)
-        f->wrong = "a length that is not in its shortest form"; /* 5.2 */
-    if (f->size >> 63) /* RFC 6455 5.2: the most significant bit is 0 */
-        f->wrong = "a length above 2^63";
+    if (length >= 126)
+        wsock__frame_length(f, p, length);
     if (f->masked)
-        memcpy(&f->key, p + f->head_size - 4, 4);
+        memcpy(&f->key, p + size - 4, 4);
     return 1;
 }
 
 /* Write a header of minimal length (RFC 6455 5.2); returns its size. */
-static size_t wsock__frame_write(uint8_t *p, uint8_t first, uint64_t size,
-                                 int masked, uint32_t key)
+WSOCK__INLINE size_t wsock__frame_write(uint8_t *p, uint8_t first,
+                                        uint64_t size, int masked,
+                                        uint32_t key)
 {
     uint8_t mask = masked ? 0x80 : 0;
     size_t n = 2, i;
@@ -2241,15 +2292,16 @@ enum {
     WSOCK__STAGE_LEAST = 256
 };
 
-/* With options.memory: how the block is divided.  One run more than
- * send_limit asks for is kept for control frames. */
+/* With options.memory: how the block is divided.  There is one run more than
+ * send_limit asks for, that of the queue itself; one is kept for control
+ * frames. */
 static void wsock__plan_fixed(wsock__plan *p, int role)
 {
     const wsock_options *o = &p->o;
     p->run_capacity = WSOCK__RUN_LEAST;
     if (p->head_size > p->run_capacity)
         p->run_capacity = wsock__round(p->head_size);
-    p->runs = (o->send_limit + p->run_capacity - 1) / p->run_capacity + 1;
+    p->runs = (o->send_limit + p->run_capacity - 1) / p->run_capacity;
     p->message = wsock__round(o->max_message > o->max_header ? o->max_message
                                                              : o->max_header);
     p->window = o->flags & WSOCK_CORE_ONLY ? 0
@@ -2260,7 +2312,7 @@ static void wsock__plan_fixed(wsock__plan *p, int role)
                wsock__round(p->config_size) +
                wsock__round(sizeof(wsock__rare)) +
                wsock__round(sizeof(wsock__in)) +
-               wsock__round(sizeof(wsock__out)) +
+               wsock__round(sizeof(wsock__out) + p->run_capacity) +
                p->runs * wsock__round(sizeof(wsock__item) + p->run_capacity) +
                p->message + p->window + p->stage;
 }
@@ -2308,6 +2360,9 @@ static void wsock__config_init(wsock__config *c, const wsock__plan *p)
     c->o = p->o;
     c->references = 1;
     c->head_size = p->head_size;
+    c->whole_most = c->o.max_message;
+    if (c->o.flags & WSOCK_PARTS)
+        c->whole_most = WSOCK_UNLIMITED;
     c->port = p->url.port;
     c->system = defaults;
     if (s) {
@@ -2729,7 +2784,7 @@ static int wsock__http_minor(const char *s)
  * be, so that a failed send leaves no half frame. */
 
 /* The loop's work list: first in, first out, so that nobody starves. */
-static void wsock__list_work(wsock *ws, unsigned work)
+static inline void wsock__list_work(wsock *ws, unsigned work)
 {
     wsock__loop *l = ws->loop;
     ws->work = (uint8_t)(ws->work | work);
@@ -2745,7 +2800,7 @@ static void wsock__list_work(wsock *ws, unsigned work)
     l->work_last = ws;
 }
 
-static void wsock__unlist_work(wsock *ws)
+static inline void wsock__unlist_work(wsock *ws)
 {
     wsock__loop *l = ws->loop;
     if (!(ws->bits & WSOCK__LISTED))
@@ -2764,34 +2819,60 @@ static void wsock__unlist_work(wsock *ws)
 /* Note what a reading call will have to report, and see that it looks. */
 static void wsock__pend(wsock *ws, unsigned pending)
 {
-    ws->pending = (uint8_t)(ws->pending | pending);
+    ws->bits |= pending;
     if (ws->io || ws->phase == WSOCK__PHASE_DONE)
         wsock__list_work(ws, WSOCK__WORK_LOOK);
 }
 
-static wsock__out *wsock__out_get(wsock *ws)
+/* A queue that was never used before. */
+static wsock__out *wsock__out_new(wsock__loop *l)
 {
-    wsock__out *out = ws->out;
-    if (out)
-        return out;
-    out = (wsock__out *)wsock__pool_take(ws->loop, &ws->loop->outs);
+    wsock__out *out = (wsock__out *)wsock__pool_take(l, &l->outs);
     if (!out)
         return NULL;
-    out->head = out->tail = out->sent = out->sent_tail = NULL;
-    out->queued = out->offered = out->pongs = 0;
-    out->pong_size = 0;
-    out->sent_code = 0;
-    ws->out = out;
+    memset(out, 0, sizeof *out);
+    out->first.data = (const uint8_t *)(out + 1);
+    out->first.capacity = l->outs.size - sizeof *out;
+    out->first.frame_start = out->first.embedded = 1;
     return out;
 }
 
-static wsock__pool *wsock__item_pool(wsock__loop *l, int reference)
+WSOCK__INLINE wsock__out *wsock__out_get(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    if (ws->out)
+        return ws->out;
+    if (WSOCK__LIKELY(l->outs.first != NULL && !l->outs.fresh))
+        ws->out = (wsock__out *)wsock__pool_take(l, &l->outs);
+    else
+        ws->out = wsock__out_new(l);
+    return ws->out;
+}
+
+/* An empty queue goes back to the pool. */
+static inline void wsock__out_settle(wsock *ws)
+{
+    wsock__out *out = ws->out;
+    if (out && !out->head && !out->sent && !out->pong_size) {
+        out->queued = out->offered = out->pongs = 0;
+        ws->out = NULL;
+        wsock__pool_give(ws->loop, &ws->loop->outs, out);
+    }
+}
+
+static inline wsock__pool *wsock__item_pool(wsock__loop *l, int reference)
 {
     return reference && !l->fixed ? &l->references : &l->runs;
 }
 
-static void wsock__item_give(wsock__loop *l, wsock__item *item)
+static inline void wsock__item_give(wsock__loop *l, wsock__item *item)
 {
+    if (item->embedded) {
+        item->next = NULL;
+        item->size = item->taken = 0;
+        item->capacity = l->outs.size - sizeof(wsock__out);
+        return;
+    }
     wsock__release(l->config, item->owned, item->owned_size);
     wsock__pool_give(l, wsock__item_pool(l, item->reference), item);
 }
@@ -2818,7 +2899,7 @@ static wsock__item *wsock__item_take(wsock__loop *l, int reference)
     item->owned = item->context = NULL;
     item->owned_size = 0;
     item->reference = (uint8_t)reference;
-    item->masked = item->report = item->in_window = 0;
+    item->masked = item->report = item->in_window = item->embedded = 0;
     item->frame_start = 1;
     return item;
 }
@@ -2839,7 +2920,7 @@ typedef struct wsock__send_plan {
     uint8_t control;
 } wsock__send_plan;
 
-static size_t wsock__run_room(const wsock__out *out)
+static inline size_t wsock__run_room(const wsock__out *out)
 {
     const wsock__item *tail = out ? out->tail : NULL;
     return tail ? tail->capacity - tail->size : 0;
@@ -2879,7 +2960,7 @@ static int wsock__reserve(wsock *ws, const wsock__send_plan *s,
     return WSOCK_OK;
 }
 
-static void wsock__enqueue(wsock__out *out, wsock__item *item)
+static inline void wsock__enqueue(wsock__out *out, wsock__item *item)
 {
     if (out->tail)
         out->tail->next = item;
@@ -2966,6 +3047,78 @@ static void wsock__append_references(wsock__out *out,
     }
 }
 
+/* A run with room for `size` bytes, at the end of the queue; NULL: there is
+ * none (wsock__reserve() then tells why). */
+static wsock__item *wsock__run_more(wsock *ws, size_t size, int control)
+{
+    wsock__loop *l = ws->loop;
+    wsock__out *out = ws->out;
+    wsock__item *run = NULL;
+    if (out->first.size == 0 && out->first.capacity >= size)
+        run = &out->first;
+    else if (size <= l->runs.size - sizeof *run &&
+             !(l->fixed && l->runs.count <= (control ? 0U : 1U)))
+        run = wsock__item_take(l, 0);
+    if (run)
+        wsock__enqueue(out, run);
+    else
+        wsock__out_settle(ws);
+    return run;
+}
+
+WSOCK__INLINE wsock__item *wsock__run_for(wsock *ws, size_t size,
+                                          int control)
+{
+    wsock__out *out = wsock__out_get(ws);
+    if (WSOCK__UNLIKELY(!out))
+        return NULL;
+    if (!out->tail && size <= out->first.capacity) /* the usual case */
+        return out->head = out->tail = &out->first;
+    if (out->tail && wsock__run_room(out) >= size)
+        return out->tail;
+    return wsock__run_more(ws, size, control);
+}
+
+/* A client masks every frame with a fresh key that cannot be foreseen; a
+ * server masks none (RFC 6455 5.1, 5.3, 10.3). */
+static inline int wsock__new_key(wsock *ws, uint32_t *key)
+{
+    *key = 0;
+    if (ws->role == WSOCK_SERVER ||
+        (ws->config->o.flags & WSOCK_UNSAFE_NO_MASKING))
+        return WSOCK_OK;
+    return wsock__random(ws->loop, key, 4) == 0 ? WSOCK_OK
+                                                : WSOCK_RANDOM_FAILED;
+}
+
+/* The usual case: a frame that is copied whole into one run.  1: done; 0:
+ * there is no such room; negative: it failed. */
+WSOCK__INLINE int wsock__put_frame(wsock *ws, unsigned first,
+                                   const void *data, size_t size,
+                                   int control)
+{
+    wsock__item *run;
+    uint32_t key;
+    uint8_t *p;
+    size_t n;
+    if (WSOCK__UNLIKELY(wsock__new_key(ws, &key) != WSOCK_OK))
+        return WSOCK_RANDOM_FAILED;
+    run = wsock__run_for(ws, WSOCK__FRAME_HEAD_MOST + size, control);
+    if (WSOCK__UNLIKELY(!run))
+        return 0;
+    p = (uint8_t *)(run + 1) + run->size;
+    n = wsock__frame_write(p, (uint8_t)first, size, ws->role == WSOCK_CLIENT,
+                           key);
+    if (key)
+        wsock__mask(p + n, (const uint8_t *)data, size, key);
+    else if (size)
+        memcpy(p + n, data, size);
+    n += size;
+    run->size += n;
+    ws->out->queued += n;
+    return 1;
+}
+
 /* Put a frame into the queue: all of it or nothing. */
 static int wsock__enqueue_frame(wsock *ws, const wsock__send_plan *s)
 {
@@ -2973,7 +3126,8 @@ static int wsock__enqueue_frame(wsock *ws, const wsock__send_plan *s)
     wsock__out *out;
     uint32_t key = s->key;
     size_t i;
-    int r = wsock__reserve(ws, s, &runs, &references);
+    int r;
+    r = wsock__reserve(ws, s, &runs, &references);
     if (r != WSOCK_OK)
         return r;
     out = wsock__out_get(ws);
@@ -2993,23 +3147,14 @@ static int wsock__enqueue_frame(wsock *ws, const wsock__send_plan *s)
     return WSOCK_OK;
 }
 
-/* Fill in the header.  A client masks every frame with a fresh key that
- * cannot be foreseen; a server masks none (RFC 6455 5.1, 5.3, 10.3). */
-static int wsock__plan_head(wsock *ws, wsock__send_plan *s, unsigned first)
+/* Queue a frame from a plan whose payload is described already. */
+static int wsock__plan_frame(wsock *ws, wsock__send_plan *s, unsigned first)
 {
-    s->masked = 0;
-    s->key = 0;
-    if (ws->role == WSOCK_CLIENT) {
-        int zero = (ws->config->o.flags & WSOCK_UNSAFE_NO_MASKING) != 0;
-        if (!zero && wsock__random(ws->loop, &s->key, 4) != 0)
-            return WSOCK_RANDOM_FAILED;
-        s->head_size = wsock__frame_write(s->head, (uint8_t)first, s->size,
-                                          1, s->key);
-        s->masked = !zero;
-        return WSOCK_OK;
-    }
-    s->head_size = wsock__frame_write(s->head, (uint8_t)first, s->size, 0, 0);
-    return WSOCK_OK;
+    int r = wsock__new_key(ws, &s->key);
+    s->masked = s->key != 0;
+    s->head_size = wsock__frame_write(s->head, (uint8_t)first, s->size,
+                                      ws->role == WSOCK_CLIENT, s->key);
+    return r ? r : wsock__enqueue_frame(ws, s);
 }
 
 /* Queue a control frame (RFC 6455 5.5). */
@@ -3018,7 +3163,9 @@ static int wsock__enqueue_control(wsock *ws, unsigned opcode,
 {
     wsock__send_plan s;
     wsock_buf buf;
-    int r;
+    int r = wsock__put_frame(ws, 0x80 | opcode, data, size, 1);
+    if (r != 0)
+        return r > 0 ? WSOCK_OK : r;
     memset(&s, 0, sizeof s);
     buf.data = data;
     buf.size = size;
@@ -3026,8 +3173,7 @@ static int wsock__enqueue_control(wsock *ws, unsigned opcode,
     s.count = 1;
     s.size = size;
     s.control = 1;
-    r = wsock__plan_head(ws, &s, 0x80 | opcode);
-    return r ? r : wsock__enqueue_frame(ws, &s);
+    return wsock__plan_frame(ws, &s, 0x80 | opcode);
 }
 
 enum { WSOCK__PONGS_MOST = 1024 };
@@ -3069,7 +3215,7 @@ static void wsock__pong_insert(wsock *ws)
     out->head = out->tail = NULL;
     if (wsock__enqueue_control(ws, WSOCK_PONG, out->pong, size) == WSOCK_OK) {
         out->pong_size = 0;
-        out->tail->capacity = out->tail->size; /* what follows stays apart */
+        out->tail->capacity = out->tail->size; /* nothing is appended */
         out->tail->next = head;
     } else {
         out->head = head;
@@ -3081,41 +3227,46 @@ static void wsock__pong_insert(wsock *ws)
 /* ------------------------------------------------------------ >>output --
  * The queue towards the wire. */
 
-/* Fill `bufs` with what comes next.  Lent payload that is to be masked is
- * masked into the stage, 16 KiB at a time; as masking can be repeated, no
- * state is kept of it. */
-static size_t wsock__gather(wsock *ws, wsock_buf *bufs, size_t count)
+/* Lent payload that is to be masked is masked into the stage, 16 KiB at a
+ * time; as that can be repeated, no state is kept of it.  0: no memory. */
+static int wsock__stage(wsock *ws, const wsock__item *item, wsock_buf *buf)
 {
     wsock__loop *l = ws->loop;
-    wsock__item *item;
+    if (!l->stage)
+        l->stage = (uint8_t *)wsock__alloc(l->config, l->stage_size);
+    if (!l->stage)
+        return 0;
+    if (buf->size > l->stage_size)
+        buf->size = l->stage_size;
+    wsock__mask(l->stage, (const uint8_t *)buf->data, buf->size,
+                wsock__mask_rotate(item->key, item->taken));
+    buf->data = l->stage;
+    return 1;
+}
+
+/* Fill `bufs` with what comes next, *size bytes. */
+static size_t wsock__gather(wsock *ws, wsock_buf *bufs, size_t count,
+                            size_t *size)
+{
+    const wsock__item *item;
     size_t n = 0;
+    *size = 0;
     for (item = ws->out->head; item && n < count; item = item->next) {
-        size_t size = item->size - item->taken;
-        const uint8_t *p = item->data + item->taken;
-        if (size == 0)
+        bufs[n].data = item->data + item->taken;
+        bufs[n].size = item->size - item->taken;
+        if (bufs[n].size == 0)
             continue;
-        bufs[n].data = p;
-        bufs[n].size = size;
-        if (item->reference && item->masked) {
-            if (!l->stage)
-                l->stage = (uint8_t *)wsock__alloc(l->config, l->stage_size);
-            if (!l->stage)
-                return n;
-            if (size > l->stage_size)
-                size = l->stage_size;
-            wsock__mask(l->stage, p, size,
-                        wsock__mask_rotate(item->key, item->taken));
-            bufs[n].data = l->stage;
-            bufs[n].size = size;
-            return n + 1;
-        }
-        n++;
+        if (item->masked && !wsock__stage(ws, item, &bufs[n]))
+            break;
+        *size += bufs[n++].size;
+        if (item->masked)
+            break; /* there is one stage */
     }
     return n;
 }
 
 /* The first item is done. */
-static void wsock__pop(wsock *ws)
+static inline void wsock__pop(wsock *ws)
 {
     wsock__out *out = ws->out;
     wsock__item *item = out->head;
@@ -3133,15 +3284,6 @@ static void wsock__pop(wsock *ws)
         out->sent = item;
     out->sent_tail = item;
     wsock__pend(ws, WSOCK__PENDING_SENT);
-}
-
-static void wsock__out_settle(wsock *ws)
-{
-    wsock__out *out = ws->out;
-    if (out && !out->head && !out->sent && !out->pong_size) {
-        ws->out = NULL;
-        wsock__pool_give(ws->loop, &ws->loop->outs, out);
-    }
 }
 
 /* The queue got shorter: the program may send again, and what was held back
@@ -3209,38 +3351,86 @@ static void wsock__write_failed(wsock *ws)
 
 enum { WSOCK__GATHER = 64 }; /* pieces in one write */
 
+/* A write did not take everything.  1: go on, 0: not now. */
+static int wsock__short_write(wsock *ws, ptrdiff_t n, size_t offered)
+{
+    if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE || n == 0) {
+        ws->bits |= WSOCK__STUCK;
+        if (n == WSOCK_WANT_READ)
+            ws->bits |= WSOCK__WRITE_WANTS_READ;
+        return 0;
+    }
+    if (n < 0 || (size_t)n > offered) {
+        wsock__write_failed(ws);
+        return 1;
+    }
+    wsock__taken(ws, (size_t)n);
+    if (ws->no_socket)
+        return 1;
+    ws->bits |= WSOCK__STUCK; /* a socket that takes less is full */
+    return 0;
+}
+
+/* The bits that let a connection wait for anything but being read. */
+enum {
+    WSOCK__ARMS = WSOCK__END_OF_STREAM | WSOCK__HELD | WSOCK__PAUSED |
+                  WSOCK__STUCK | WSOCK__READ_WANTS_WRITE
+};
+
+/* The usual queue: its own run and nothing else, to be written at once. */
+WSOCK__INLINE int wsock__is_single(const wsock__out *out)
+{
+    return out->head == &out->first && !out->first.next &&
+           !out->first.taken && !out->sent && !out->pong_size;
+}
+
+/* Write it.  1: all of it is out, else it is as before. */
+WSOCK__INLINE int wsock__flush_single(wsock *ws, wsock__out *out,
+                                      ptrdiff_t *n)
+{
+    wsock__loop *l = ws->loop;
+    wsock_buf buf;
+    buf.data = out + 1;
+    buf.size = out->first.size;
+    *n = ws->io->write(ws->io_user, &buf, 1);
+    if (WSOCK__UNLIKELY(*n != (ptrdiff_t)buf.size))
+        return 0;
+    out->head = out->tail = NULL;
+    out->queued = out->pongs = out->first.size = 0;
+    ws->out = NULL;
+    wsock__pool_give(l, &l->outs, out);
+    return 1;
+}
+
 /* Offer the queue to the transport until it is empty or not now.  Returns 1
  * when there is nothing left to write. */
 static int wsock__flush(wsock *ws)
 {
     wsock_buf bufs[WSOCK__GATHER];
+    ptrdiff_t written;
+    if (ws->out && wsock__is_single(ws->out) &&
+        !(ws->bits & (WSOCK__ARMS | WSOCK__NEEDS_DRAIN |
+                      WSOCK__WRITE_DEAD))) {
+        size_t size = ws->out->queued;
+        if (wsock__flush_single(ws, ws->out, &written))
+            return 1;
+        if (!wsock__short_write(ws, written, size))
+            return 0;
+    }
     while (ws->out && ws->out->queued && !(ws->bits & WSOCK__WRITE_DEAD)) {
-        size_t i, offered = 0;
-        size_t count = wsock__gather(ws, bufs, WSOCK__GATHER);
+        size_t offered, count = wsock__gather(ws, bufs, WSOCK__GATHER,
+                                              &offered);
         ptrdiff_t n;
-        for (i = 0; i < count; i++)
-            offered += bufs[i].size;
         if (count == 0) { /* no memory for the stage: later, perhaps */
             wsock__list_work(ws, WSOCK__WORK_LOOK);
             return 0;
         }
         n = ws->io->write(ws->io_user, bufs, count);
-        if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE || n == 0) {
-            ws->bits |= WSOCK__STUCK;
-            if (n == WSOCK_WANT_READ)
-                ws->bits |= WSOCK__WRITE_WANTS_READ;
-            return 0;
-        }
-        if (n < 0 || (size_t)n > offered) {
-            wsock__write_failed(ws);
-            return 1;
-        }
         ws->bits &= ~(uint32_t)(WSOCK__STUCK | WSOCK__WRITE_WANTS_READ);
-        wsock__taken(ws, (size_t)n);
-        if ((size_t)n < offered && !ws->no_socket) {
-            ws->bits |= WSOCK__STUCK; /* a socket that took less is full */
+        if (WSOCK__LIKELY(n == (ptrdiff_t)offered))
+            wsock__taken(ws, offered);
+        else if (!wsock__short_write(ws, n, offered))
             return 0;
-        }
     }
     return 1;
 }
@@ -3250,7 +3440,7 @@ static int wsock__flush(wsock *ws)
 static void wsock__keep_references(wsock *ws)
 {
     wsock__item *item;
-    for (item = ws->out ? ws->out->head : NULL; item; item = item->next) {
+    for (item = ws->out->head; item; item = item->next) {
         size_t size = item->size - item->taken;
         if (!item->in_window)
             continue;
@@ -3292,6 +3482,7 @@ static void wsock__timer_stop(wsock *ws)
     else
         list->last = ws->timer_prev;
     ws->timer = WSOCK__TIMER_NONE;
+    ws->loop->timing--;
 }
 
 static int64_t wsock__now(const wsock__loop *l)
@@ -3308,6 +3499,7 @@ static void wsock__timer_start(wsock *ws, unsigned timer, int duration)
     if (duration < 0 || !ws->io)
         return;
     ws->timer = (uint8_t)timer;
+    ws->loop->timing++;
     ws->timer_due = wsock__now(ws->loop) + duration;
     ws->timer_next = NULL;
     ws->timer_prev = list->last;
@@ -3341,6 +3533,7 @@ static void wsock__done(wsock *ws)
     if (ws->phase == WSOCK__PHASE_DONE)
         return;
     ws->phase = WSOCK__PHASE_DONE;
+    ws->bits |= WSOCK__NOT_OPEN;
     wsock__timer_stop(ws);
     wsock__drop_input(ws);
     if (ws->io) {
@@ -3367,6 +3560,7 @@ static void wsock__end(wsock *ws)
         return;
     }
     ws->phase = WSOCK__PHASE_LINGER;
+    ws->bits |= WSOCK__NOT_OPEN;
     wsock__timer_start(ws, WSOCK__TIMER_CLOSE, ws->config->o.close_timeout);
     wsock__list_work(ws, WSOCK__WORK_LOOK | WSOCK__WORK_READ);
 }
@@ -3488,24 +3682,40 @@ static wsock__in *wsock__in_get(wsock *ws)
     return in;
 }
 
-static int wsock__has_input(const wsock *ws)
+/* The segment at the cursor is never empty while another follows it. */
+static inline int wsock__has_input(const wsock *ws)
 {
     const wsock__loop *l = ws->loop;
-    return (l->current == ws || !l->shared) &&
-           (l->pos < l->end || l->more < l->more_end);
+    return l->pos < l->end && (l->current == ws || !l->shared);
+}
+
+/* Go on with the segment behind the cursor's. */
+static inline void wsock__next_segment(wsock__loop *l)
+{
+    l->pos = l->more;
+    l->end = l->more_end;
+    l->more = l->more_end = NULL;
+}
+
+/* `size` bytes at the cursor were read. */
+static inline void wsock__advance(wsock__loop *l, size_t size)
+{
+    l->pos += size;
+    if (l->pos == l->end)
+        wsock__next_segment(l);
 }
 
 /* Aim the cursor at bytes that came; what was put aside goes before them. */
-static void wsock__input(wsock *ws, uint8_t *bytes, size_t size)
+static inline void wsock__input(wsock *ws, uint8_t *bytes, size_t size)
 {
     wsock__loop *l = ws->loop;
     l->current = ws;
     l->pos = bytes;
-    l->end = bytes + size;
+    l->end = size ? bytes + size : bytes;
     l->more = l->more_end = NULL;
-    if (ws->in && ws->in->tail_size) {
+    if (WSOCK__UNLIKELY(ws->in && ws->in->tail_size)) {
         l->more = bytes;
-        l->more_end = bytes + size;
+        l->more_end = size ? bytes + size : bytes;
         l->pos = ws->in->tail;
         l->end = l->pos + ws->in->tail_size;
         ws->in->tail_size = 0;
@@ -3556,23 +3766,12 @@ static int wsock__stash(wsock *ws)
     return 1;
 }
 
-/* Go on with the segment behind the cursor's. */
-static void wsock__next_segment(wsock__loop *l)
-{
-    if (l->pos == l->end && l->more < l->more_end) {
-        l->pos = l->more;
-        l->end = l->more_end;
-        l->more = l->more_end = NULL;
-    }
-}
-
 /* See that `need` bytes lie together at the cursor.  1: they do; 0: they
  * have not come, and what has is put aside; or WSOCK_NO_MEMORY. */
 static int wsock__need(wsock *ws, size_t need)
 {
     wsock__loop *l = ws->loop;
     size_t have, rest, take;
-    wsock__next_segment(l);
     have = (size_t)(l->end - l->pos);
     rest = (size_t)(l->more_end - l->more);
     if (have >= need)
@@ -3638,6 +3837,7 @@ static void wsock__in_free(wsock *ws)
 static void wsock__opened(wsock *ws)
 {
     ws->phase = WSOCK__PHASE_OPEN;
+    ws->bits &= ~(uint32_t)WSOCK__NOT_OPEN;
     ws->bits |= WSOCK__OPENED;
     wsock__timer_stop(ws);
     wsock__pend(ws, WSOCK__PENDING_OPEN);
@@ -3979,13 +4179,11 @@ static void wsock__body_in(wsock *ws)
         memmove(r->kept + r->kept_size, l->pos, keep);
     r->kept_size += keep;
     r->failure.body_size += keep;
-    l->pos += n;
+    wsock__advance(l, n);
     if (r->body_left > 0)
         r->body_left -= (int64_t)n;
     if (r->body_left == 0 || keep == room)
         wsock__end(ws);
-    else
-        wsock__next_segment(l);
 }
 
 static int wsock__head_malformed(wsock *ws)
@@ -4017,7 +4215,6 @@ static ptrdiff_t wsock__head_wait(wsock *ws)
     for (;;) {
         size_t have, rest, need;
         ptrdiff_t size;
-        wsock__next_segment(l);
         have = (size_t)(l->end - l->pos);
         rest = (size_t)(l->more_end - l->more);
         if (have == 0)
@@ -4057,7 +4254,6 @@ static void wsock__handshake_in(wsock *ws)
         return;
     }
     if (r->failure.http_status) {
-        wsock__next_segment(l);
         wsock__body_in(ws);
         return;
     }
@@ -4065,7 +4261,7 @@ static void wsock__handshake_in(wsock *ws)
     if (size <= 0)
         return;
     head = (char *)l->pos;
-    l->pos += size;
+    wsock__advance(l, (size_t)size);
     packed = wsock__head_pack(head, (size_t)size);
     if (!packed) {
         wsock__head_malformed(ws);
@@ -4122,17 +4318,22 @@ typedef struct wsock__piece {
 } wsock__piece;
 
 /* The rules that depend on the role and on what came before. */
-static const char *wsock__frame_unfit(const wsock *ws,
-                                      const wsock__frame *f)
+WSOCK__INLINE const char *wsock__frame_unfit(const wsock *ws,
+                                             const wsock__frame *f)
 {
     const wsock__in *in = ws->in;
     unsigned rsv = ws->extensions ? ws->config->o.reserved_bits : 0;
     int in_message = in && in->in_message;
+    if (WSOCK__LIKELY(!f->wrong && !in_message &&
+                      (uint8_t)(f->first - (WSOCK__FIN | WSOCK_TEXT)) <=
+                          WSOCK_BINARY - WSOCK_TEXT &&
+                      f->masked == (ws->role == WSOCK_SERVER)))
+        return NULL; /* a whole message of either type: nothing to object */
     if (f->wrong)
         return f->wrong;
     if (f->opcode >= WSOCK_CLOSE || f->opcode == 0)
         rsv = 0; /* our own extensions mark whole messages */
-    if (f->rsv & ~rsv) /* RFC 6455 5.2 */
+    if (f->first & WSOCK__RSV & ~rsv) /* RFC 6455 5.2 */
         return "reserved bits that no extension was agreed on for";
     if (f->masked && ws->role == WSOCK_CLIENT) /* RFC 6455 5.1 */
         return "a masked frame from a server";
@@ -4146,7 +4347,7 @@ static const char *wsock__frame_unfit(const wsock *ws,
     return NULL;
 }
 
-static int wsock__checks_utf8(const wsock *ws, unsigned kind)
+static inline int wsock__checks_utf8(const wsock *ws, unsigned kind)
 {
     return (kind & 15) == WSOCK_TEXT &&
            !(ws->config->o.flags & WSOCK_NO_UTF8_CHECK);
@@ -4159,7 +4360,7 @@ static int wsock__bad_utf8(wsock *ws)
 }
 
 /* Are messages put together, so that max_message applies? */
-static int wsock__assembles(const wsock *ws)
+static inline int wsock__assembles(const wsock *ws)
 {
     const wsock_options *o = &ws->config->o;
     return !(o->flags & WSOCK_PARTS) && !wsock__is_blocking(ws);
@@ -4179,24 +4380,24 @@ static int wsock__control_piece(wsock *ws, const wsock__frame *f,
     piece->last = piece->whole = 1;
     if (f->masked)
         wsock__mask(piece->data, piece->data, piece->size, f->key);
-    l->pos += f->head_size + piece->size;
+    wsock__advance(l, f->head_size + piece->size);
     return 1;
 }
 
 /* A data frame that lies whole at the cursor and is a whole message: the
  * usual case, without any state. */
-static int wsock__whole_piece(wsock *ws, const wsock__frame *f,
-                              wsock__piece *piece)
+WSOCK__INLINE int wsock__whole_piece(wsock *ws, const wsock__frame *f,
+                                     wsock__piece *piece)
 {
     wsock__loop *l = ws->loop;
     uint32_t utf8 = 0;
     piece->data = l->pos + f->head_size;
     piece->size = (size_t)f->size;
-    piece->kind = f->opcode | (unsigned)f->rsv;
+    piece->kind = f->first & (WSOCK__RSV | 15U);
     piece->last = piece->whole = 1;
     if (f->masked)
         wsock__mask(piece->data, piece->data, piece->size, f->key);
-    l->pos += f->head_size + piece->size;
+    wsock__advance(l, f->head_size + piece->size);
     if (wsock__checks_utf8(ws, piece->kind) &&
         (!wsock__utf8(&utf8, piece->data, piece->size) || utf8))
         return wsock__bad_utf8(ws);
@@ -4209,14 +4410,14 @@ static int wsock__frame_begin(wsock *ws, const wsock__frame *f)
     wsock__in *in = wsock__in_get(ws);
     if (!in)
         return WSOCK_NO_MEMORY;
-    ws->loop->pos += f->head_size;
+    wsock__advance(ws->loop, f->head_size);
     in->in_frame = 1;
     in->left = f->size;
-    in->fin = f->fin;
+    in->fin = f->first >> 7;
     in->key = f->masked ? f->key : 0;
     if (f->opcode) {
         in->in_message = 1;
-        in->kind = f->opcode | (unsigned)f->rsv;
+        in->kind = f->first & (WSOCK__RSV | 15U);
         in->utf8 = 0;
     }
     return 1;
@@ -4227,9 +4428,7 @@ static int wsock__payload_piece(wsock *ws, wsock__piece *piece, size_t most)
 {
     wsock__loop *l = ws->loop;
     wsock__in *in = ws->in;
-    size_t n;
-    wsock__next_segment(l);
-    n = (size_t)(l->end - l->pos);
+    size_t n = (size_t)(l->end - l->pos);
     if (n == 0 && in->left)
         return 0;
     if (n > most)
@@ -4243,7 +4442,7 @@ static int wsock__payload_piece(wsock *ws, wsock__piece *piece, size_t most)
         wsock__mask(piece->data, piece->data, n, in->key);
         in->key = wsock__mask_rotate(in->key, n);
     }
-    l->pos += n;
+    wsock__advance(l, n);
     in->left -= n;
     in->in_frame = in->left != 0;
     piece->whole = 0;
@@ -4258,7 +4457,7 @@ static int wsock__payload_piece(wsock *ws, wsock__piece *piece, size_t most)
 }
 
 /* Refuse a frame before its payload comes (RFC 6455 7.4.1, 1009). */
-static int wsock__frame_too_big(wsock *ws, const wsock__frame *f)
+static inline int wsock__frame_too_big(wsock *ws, const wsock__frame *f)
 {
     size_t have = ws->in ? ws->in->size : 0;
     size_t most = ws->config->o.max_message;
@@ -4276,7 +4475,6 @@ static int wsock__find_piece(wsock *ws, wsock__piece *piece, size_t most)
     int r;
     if (ws->in && ws->in->in_frame)
         return wsock__payload_piece(ws, piece, most);
-    wsock__next_segment(l);
     for (;;) { /* two bytes tell most of what can be wrong */
         size_t have = (size_t)(l->end - l->pos);
         int whole = wsock__frame_read(&f, l->pos, have);
@@ -4297,7 +4495,7 @@ static int wsock__find_piece(wsock *ws, wsock__piece *piece, size_t most)
                            "a message larger than options.max_message "
                            "(%lu bytes)",
                            (unsigned long)ws->config->o.max_message);
-    if (f.fin && f.opcode && f.size <= most &&
+    if ((f.first & WSOCK__FIN) && f.opcode && f.size <= most &&
         f.size <= (uint64_t)(l->end - l->pos) - f.head_size)
         return wsock__whole_piece(ws, &f, piece);
     r = wsock__frame_begin(ws, &f);
@@ -4358,7 +4556,7 @@ static int wsock__assemble(wsock *ws, const wsock__piece *piece)
     return WSOCK_OK;
 }
 
-static void wsock__event_fill(wsock *ws, wsock_event *e, int type,
+static inline void wsock__event_fill(wsock *ws, wsock_event *e, int type,
                               unsigned kind, void *data, size_t size)
 {
     e->type = type;
@@ -4424,7 +4622,7 @@ static int wsock__message_in(wsock *ws, wsock_event *e)
         return 0;
     in = ws->in;
     in->delivered = 1;
-    ws->pending |= WSOCK__PENDING_RELEASE;
+    ws->bits |= WSOCK__PENDING_RELEASE;
     wsock__event_fill(ws, e, WSOCK_EVENT_MESSAGE, piece.kind, in->message,
                       in->size);
     return 1;
@@ -4455,7 +4653,7 @@ static void wsock__report_sent(wsock *ws, wsock_event *e)
     out->sent = item->next;
     if (!out->sent) {
         out->sent_tail = NULL;
-        ws->pending &= (uint8_t)~WSOCK__PENDING_SENT;
+        ws->bits &= ~(uint32_t)WSOCK__PENDING_SENT;
     }
     wsock__event_fill(ws, e, WSOCK_EVENT_SENT, 0, NULL, 0);
     e->context = item->context;
@@ -4469,7 +4667,7 @@ static void wsock__flush_references(wsock *ws);
 /* Free what was lent out with the last event. */
 static void wsock__lent_release(wsock *ws)
 {
-    ws->pending &= (uint8_t)~WSOCK__PENDING_RELEASE;
+    ws->bits &= ~(uint32_t)WSOCK__PENDING_RELEASE;
     if (ws->in && ws->in->delivered) {
         wsock__flush_references(ws);
         wsock__message_give(ws);
@@ -4490,28 +4688,28 @@ static int wsock__has_borrowed(const wsock *ws)
 /* Report what is pending.  1: there is an event. */
 static int wsock__report(wsock *ws, wsock_event *e)
 {
-    if (ws->pending & WSOCK__PENDING_RELEASE)
+    if (ws->bits & WSOCK__PENDING_RELEASE)
         wsock__lent_release(ws);
-    if (ws->pending & WSOCK__PENDING_OPEN) {
-        ws->pending &= (uint8_t)~WSOCK__PENDING_OPEN;
-        ws->pending |= WSOCK__PENDING_RELEASE;
+    if (ws->bits & WSOCK__PENDING_OPEN) {
+        ws->bits &= ~(uint32_t)WSOCK__PENDING_OPEN;
+        ws->bits |= WSOCK__PENDING_RELEASE;
         wsock__event_fill(ws, e, WSOCK_EVENT_OPEN, 0, NULL, 0);
         return 1;
     }
-    if (ws->pending & WSOCK__PENDING_SENT) {
+    if (ws->bits & WSOCK__PENDING_SENT) {
         wsock__report_sent(ws, e);
         return 1;
     }
-    if (ws->pending & WSOCK__PENDING_DRAIN) {
-        ws->pending &= (uint8_t)~WSOCK__PENDING_DRAIN;
+    if (ws->bits & WSOCK__PENDING_DRAIN) {
+        ws->bits &= ~(uint32_t)WSOCK__PENDING_DRAIN;
         if (ws->phase == WSOCK__PHASE_OPEN &&
             !(ws->bits & WSOCK__CLOSE_SENT)) {
             wsock__event_fill(ws, e, WSOCK_EVENT_DRAIN, 0, NULL, 0);
             return 1;
         }
     }
-    if ((ws->pending & WSOCK__PENDING_CLOSE) && !wsock__has_borrowed(ws)) {
-        ws->pending &= (uint8_t)~WSOCK__PENDING_CLOSE;
+    if ((ws->bits & WSOCK__PENDING_CLOSE) && !wsock__has_borrowed(ws)) {
+        ws->bits &= ~(uint32_t)WSOCK__PENDING_CLOSE;
         wsock__report_close(ws, e);
         return 1;
     }
@@ -4519,7 +4717,7 @@ static int wsock__report(wsock *ws, wsock_event *e)
 }
 
 /* Is reading held back, by hand or by the length of the send queue? */
-static int wsock__is_held(wsock *ws)
+static inline int wsock__is_held(wsock *ws)
 {
     if (ws->io && ws->out && !wsock__is_blocking(ws) &&
         ws->out->queued >= ws->config->o.send_limit)
@@ -4542,21 +4740,54 @@ static int wsock__step(wsock *ws, wsock_event *e)
     }
 }
 
+/* The bits that keep a message from being handed out as it lies. */
+enum {
+    WSOCK__NOT_PLAIN = WSOCK__NOT_OPEN | WSOCK__PENDING | WSOCK__DISCARD |
+                       WSOCK__PAUSED | WSOCK__HELD | WSOCK__END_OF_STREAM |
+                       WSOCK__WRITE_DEAD | WSOCK__READ_WANTS_WRITE |
+                       WSOCK__WRITE_WANTS_READ | WSOCK__BLOCKING
+};
+
+/* Open, with nothing half read, held back or to be reported? */
+WSOCK__INLINE int wsock__is_plain(const wsock *ws)
+{
+    return !ws->in && !(ws->bits & WSOCK__NOT_PLAIN) &&
+           (!ws->out || ws->out->queued < ws->config->o.send_limit);
+}
+
+/* The usual case: a message that lies whole at the cursor, in one frame.  1:
+ * an event; 0: it is something else, or wrong; the general path tells. */
+WSOCK__INLINE int wsock__whole_message(wsock *ws, wsock_event *e)
+{
+    wsock__loop *l = ws->loop;
+    wsock__frame f;
+    wsock__piece piece;
+    if (!wsock__frame_read(&f, l->pos, (size_t)(l->end - l->pos)) ||
+        wsock__frame_unfit(ws, &f) || !(f.first & WSOCK__FIN) ||
+        f.opcode == 0 || f.opcode >= WSOCK_CLOSE ||
+        f.size > (uint64_t)(l->end - l->pos) - f.head_size ||
+        f.size > ws->config->whole_most ||
+        wsock__whole_piece(ws, &f, &piece) < 0)
+        return 0;
+    wsock__event_fill(ws, e, WSOCK_EVENT_MESSAGE, piece.kind, piece.data,
+                      piece.size);
+    return 1;
+}
+
 /* Read one event: what is pending, then what the input at the cursor holds.
  * 1: an event, 0: none. */
 static int wsock__next(wsock *ws, wsock_event *e)
 {
-    if (ws->pending && wsock__report(ws, e))
-        return 1;
-    while (wsock__has_input(ws)) {
-        if (ws->phase == WSOCK__PHASE_OPEN && wsock__is_held(ws))
+    for (;;) {
+        if (WSOCK__UNLIKELY(ws->bits & WSOCK__PENDING) &&
+            wsock__report(ws, e))
+            return 1;
+        if (!wsock__has_input(ws) ||
+            (ws->phase == WSOCK__PHASE_OPEN && wsock__is_held(ws)))
             return 0;
         if (wsock__step(ws, e))
             return 1;
-        if (ws->pending && wsock__report(ws, e))
-            return 1;
     }
-    return 0;
 }
 
 /* ------------------------------------------------------------ >>sockets --
@@ -4974,6 +5205,12 @@ static unsigned wsock__interest(const wsock *ws)
 }
 
 #if WSOCK__EPOLL
+enum { WSOCK__READY_SIZE = WSOCK__BATCH * (int)sizeof(struct epoll_event) };
+#else
+enum { WSOCK__READY_SIZE = 0 };
+#endif
+
+#if WSOCK__EPOLL
 static int wsock__epoll_set(wsock__loop *l, int op, int fd, unsigned wants,
                             void *what)
 {
@@ -5037,12 +5274,28 @@ static void wsock__listener_watch(wsock__loop *l, int on)
 #endif
 }
 
+/* Is there room for another connection?  Asked whenever their number has
+ * changed. */
+static void wsock__listener_check(wsock__loop *l)
+{
+    if (l->listener >= 0)
+        wsock__listener_watch(l, !l->listen_due &&
+                                     l->count < l->config->o.max_connections);
+    else if (l->count == 0)
+        wsock__wake(l->wake_write); /* the last one ends the poll */
+}
+
 static int wsock__poller_open(wsock__loop *l)
 {
     if (wsock__wake_open(l) < 0)
         return -1;
     l->listening = 1;
 #if WSOCK__EPOLL
+    l->ready = wsock__alloc(l->config, WSOCK__READY_SIZE);
+    if (!l->ready) {
+        errno = ENOMEM;
+        return -1;
+    }
     l->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (l->epoll < 0 ||
         wsock__epoll_set(l, EPOLL_CTL_ADD, l->wake_read, 1, &l->wake_read) <
@@ -5061,40 +5314,75 @@ static void wsock__poller_close(wsock__loop *l)
         close(l->epoll);
     l->epoll = -1;
 #endif
-    wsock__release(l->config, l->pollfds, l->pollfds_size);
-    l->pollfds = NULL;
+    wsock__release(l->config, l->ready, WSOCK__READY_SIZE);
 }
 
 /* Errors and hang-ups mean "go and read": reading tells what it is. */
-static void wsock__ready(wsock *ws, int readable, int writable)
+static inline unsigned wsock__work_of(const wsock *ws, int readable,
+                                      int writable)
 {
-    unsigned work = (readable ? (unsigned)WSOCK__WORK_READ : 0) |
-                    (writable ? (unsigned)WSOCK__WORK_WRITE : 0);
-    if (ws->bits & (WSOCK__READ_WANTS_WRITE | WSOCK__WRITE_WANTS_READ))
-        work = WSOCK__WORK_READ | WSOCK__WORK_WRITE;
-    wsock__list_work(ws, work);
+    if (WSOCK__UNLIKELY(ws->bits & (WSOCK__READ_WANTS_WRITE |
+                                    WSOCK__WRITE_WANTS_READ)))
+        return WSOCK__WORK_READ | WSOCK__WORK_WRITE;
+    if (WSOCK__LIKELY(!writable))
+        return WSOCK__WORK_READ;
+    return WSOCK__WORK_WRITE | (readable ? (unsigned)WSOCK__WORK_READ : 0);
 }
 
 static void wsock__accept_all(wsock__loop *l);
 
 #if WSOCK__EPOLL
-static void wsock__wait_epoll(wsock__loop *l, int timeout)
+static inline void wsock__wait_epoll(wsock__loop *l, int timeout)
 {
-    struct epoll_event list[64], *e;
-    int n = epoll_wait(l->epoll, list, 64, timeout);
-    if (n < 0 && errno == EINTR)
+    l->ready_at = 0;
+    l->ready_count = epoll_wait(l->epoll, (struct epoll_event *)l->ready,
+                                WSOCK__BATCH, timeout);
+    if (l->ready_count < 0 && errno == EINTR)
         l->interrupted = 1;
-    for (e = list; n > 0; e++, n--) {
-        uint32_t bits = e->events;
-        if (e->data.ptr == &l->listener)
+}
+
+/* The next connection that the last wait found; NULL: there are no more. */
+WSOCK__INLINE wsock *wsock__ready_take(wsock__loop *l, unsigned *work)
+{
+    struct epoll_event *e;
+    while (l->ready_at < l->ready_count) {
+        e = (struct epoll_event *)l->ready + l->ready_at++;
+        if (WSOCK__UNLIKELY(e->data.ptr == &l->listener)) {
             wsock__accept_all(l);
-        else if (e->data.ptr == &l->wake_read)
+        } else if (WSOCK__UNLIKELY(e->data.ptr == &l->wake_read)) {
             wsock__wake_clear(l);
-        else
-            wsock__ready((wsock *)e->data.ptr,
-                         (bits & ~(uint32_t)EPOLLOUT) != 0,
-                         (bits & EPOLLOUT) != 0);
+        } else if (WSOCK__LIKELY(e->data.ptr != NULL)) {
+            wsock *ws = (wsock *)e->data.ptr;
+            *work = wsock__work_of(ws, (e->events & ~(uint32_t)EPOLLOUT) != 0,
+                                   (e->events & EPOLLOUT) != 0);
+            return ws;
+        }
     }
+    return NULL;
+}
+
+/* A connection is freed: what the last wait found of it is void. */
+static void wsock__ready_forget(wsock__loop *l, const wsock *ws)
+{
+    int i;
+    for (i = l->ready_at; i < l->ready_count; i++) {
+        struct epoll_event *e = (struct epoll_event *)l->ready + i;
+        if (e->data.ptr == ws)
+            e->data.ptr = NULL;
+    }
+}
+#else
+static wsock *wsock__ready_take(wsock__loop *l, unsigned *work)
+{
+    (void)l;
+    (void)work;
+    return NULL;
+}
+
+static void wsock__ready_forget(wsock__loop *l, const wsock *ws)
+{
+    (void)l;
+    (void)ws;
 }
 #endif
 
@@ -5146,8 +5434,9 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
     for (ws = l->all; ws; ws = next, i++) {
         next = ws->next;
         if (list[i].revents)
-            wsock__ready(ws, (list[i].revents & ~POLLOUT) != 0,
-                         (list[i].revents & POLLOUT) != 0);
+            wsock__list_work(
+                ws, wsock__work_of(ws, (list[i].revents & ~POLLOUT) != 0,
+                                   (list[i].revents & POLLOUT) != 0));
     }
     if (list[0].revents)
         wsock__wake_clear(l);
@@ -5155,26 +5444,31 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
         wsock__accept_all(l);
 }
 
+/* A transport of the program's with a wait of its own, or none. */
+static void wsock__wait_io(wsock__loop *l, wsock *ws, int timeout)
+{
+    if (!ws->io->wait)
+        l->interrupted = 1; /* nothing to wait on: try again next time */
+    else if (timeout != 0)
+        ws->io->wait(ws->io_user, (int)ws->armed, timeout);
+    wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_WRITE);
+}
+
 /* Wait up to `timeout` ms (-1: no limit) until something is ready. */
-static void wsock__wait(wsock__loop *l, int timeout)
+static inline void wsock__wait(wsock__loop *l, int timeout)
 {
     wsock *ws = l->all;
-    if (!l->shared && ws && ws->io && ws->no_socket &&
-        (ws->io->wait || !ws->io->fd)) {
-        if (!ws->io->wait)
-            l->interrupted = 1; /* nothing to wait on: try again next time */
-        else if (timeout != 0)
-            ws->io->wait(ws->io_user, (int)ws->armed, timeout);
-        wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_WRITE);
-        return;
-    }
 #if WSOCK__EPOLL
-    if (l->epoll >= 0) {
+    if (WSOCK__LIKELY(l->epoll >= 0)) {
         wsock__wait_epoll(l, timeout);
         return;
     }
 #endif
-    wsock__wait_poll(l, timeout);
+    if (!l->shared && ws && ws->io && ws->no_socket &&
+        (ws->io->wait || !ws->io->fd))
+        wsock__wait_io(l, ws, timeout);
+    else
+        wsock__wait_poll(l, timeout);
 }
 
 /* -------------------------------------------------------- >>connection --
@@ -5187,7 +5481,7 @@ static uint8_t *wsock__read_target(wsock *ws, size_t *room)
     wsock__loop *l = ws->loop;
     wsock__in *in = ws->in;
     size_t left = 0;
-    if (ws->phase == WSOCK__PHASE_OPEN && in && in->in_frame)
+    if (in && in->in_frame && ws->phase == WSOCK__PHASE_OPEN)
         left = in->left < (uint64_t)1 << 30 ? (size_t)in->left
                                             : (size_t)1 << 30;
     if (left >= 4096 && l->direct_size >= 4096) {
@@ -5219,18 +5513,11 @@ static void wsock__read_failed(wsock *ws)
     wsock__done(ws);
 }
 
-/* Read once, and aim the cursor at what came. */
-static void wsock__fill(wsock *ws)
+/* What a read has given: aim the cursor at it, or see why there is none. */
+static void wsock__was_read(wsock *ws, uint8_t *to, size_t room,
+                                   ptrdiff_t n)
 {
-    size_t room;
-    uint8_t *to = wsock__read_target(ws, &room);
-    ptrdiff_t n;
-    if (room == 0) {
-        wsock__fail(ws, WSOCK_NO_MEMORY, 1011, "no memory to read into");
-        return;
-    }
-    n = ws->io->read(ws->io_user, to, room);
-    if (n > 0 && (size_t)n <= room) {
+    if (WSOCK__LIKELY(n > 0 && (size_t)n <= room)) {
         ws->bits &= ~(uint32_t)WSOCK__READ_WANTS_WRITE;
         wsock__input(ws, to, (size_t)n);
         if (ws->no_socket || (size_t)n == room)
@@ -5246,6 +5533,17 @@ static void wsock__fill(wsock *ws)
     } else {
         wsock__read_failed(ws);
     }
+}
+
+/* Read once. */
+static void wsock__fill(wsock *ws)
+{
+    size_t room;
+    uint8_t *to = wsock__read_target(ws, &room);
+    if (room == 0)
+        wsock__fail(ws, WSOCK_NO_MEMORY, 1011, "no memory to read into");
+    else
+        wsock__was_read(ws, to, room, ws->io->read(ws->io_user, to, room));
 }
 
 static void wsock__dial_release(wsock *ws)
@@ -5326,14 +5624,10 @@ static void wsock__linger(wsock *ws)
         wsock__done(ws);
 }
 
-/* One turn of a connection from the work list: write, then read once.  It
- * becomes the current one; reports and parsing follow. */
-static void wsock__service(wsock *ws)
+/* One turn of a connection: write, then read once.  It has become the
+ * current one; reports and parsing follow. */
+static void wsock__turn(wsock *ws, unsigned work)
 {
-    wsock__loop *l = ws->loop;
-    unsigned work = ws->work;
-    ws->work = 0;
-    l->current = ws;
     if (ws->phase == WSOCK__PHASE_OPENING)
         wsock__opening(ws);
     if (ws->phase == WSOCK__PHASE_DONE || ws->phase == WSOCK__PHASE_OPENING)
@@ -5358,6 +5652,26 @@ static void wsock__service(wsock *ws)
     }
 }
 
+WSOCK__INLINE void wsock__service(wsock *ws, unsigned work)
+{
+    wsock__loop *l = ws->loop;
+    l->current = ws;
+    if (WSOCK__LIKELY(work == WSOCK__WORK_READ && !ws->out &&
+                      wsock__is_plain(ws) && l->window && !ws->no_socket)) {
+        /* There is only something to read. */
+        size_t room = l->window_size;
+        ptrdiff_t n = ws->io->read(ws->io_user, l->window, room);
+        if (WSOCK__UNLIKELY(n <= 0 || (size_t)n >= room)) {
+            wsock__was_read(ws, l->window, room, n);
+        } else {
+            l->pos = l->window;
+            l->end = l->window + n;
+        }
+    } else {
+        wsock__turn(ws, work);
+    }
+}
+
 /* References to the window or a message end here: flush, then copy what is
  * left. */
 static void wsock__flush_references(wsock *ws)
@@ -5366,20 +5680,23 @@ static void wsock__flush_references(wsock *ws)
         return;
     if (ws->out && !(ws->bits & WSOCK__STUCK))
         wsock__flush(ws);
-    wsock__keep_references(ws);
+    if (ws->out)
+        wsock__keep_references(ws);
 }
 
-/* The cursor leaves a connection: what was sent meanwhile is flushed, what
- * was not read is put aside, and the poller learns what is waited for. */
-static void wsock__leave(wsock *ws)
+/* A connection of a server that ended before it was open: nobody knows of
+ * it, so there is nothing to report. */
+static int wsock__is_unknown(const wsock *ws)
+{
+    return ws->phase == WSOCK__PHASE_DONE &&
+           (ws->bits & (WSOCK__SERVER_OWNED | WSOCK__OPENED)) ==
+               WSOCK__SERVER_OWNED;
+}
+
+static void wsock__leave_slowly(wsock *ws)
 {
     wsock__loop *l = ws->loop;
-    if (ws->phase == WSOCK__PHASE_OPENING) {
-        wsock__arm(ws);
-        l->current = NULL;
-        return;
-    }
-    if (ws->out)
+    if (ws->out && ws->phase != WSOCK__PHASE_OPENING)
         wsock__flush_references(ws);
     if (ws->phase == WSOCK__PHASE_LINGER)
         wsock__linger(ws);
@@ -5389,9 +5706,36 @@ static void wsock__leave(wsock *ws)
     }
     if (ws->in)
         wsock__in_settle(ws);
-    if (ws->phase != WSOCK__PHASE_DONE)
-        wsock__arm(ws);
     l->current = NULL;
+    if (wsock__is_unknown(ws))
+        wsock_free(ws);
+    else if (ws->phase != WSOCK__PHASE_DONE)
+        wsock__arm(ws);
+}
+
+/* The cursor leaves a connection: what was sent meanwhile is flushed, what
+ * was not read is put aside, and the poller learns what is waited for. */
+WSOCK__INLINE void wsock__leave(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    ptrdiff_t n;
+    if (WSOCK__LIKELY(!ws->in && ws->armed == 1 && l->pos == l->end &&
+                      !(ws->bits & (WSOCK__NOT_OPEN | WSOCK__ARMS |
+                                    WSOCK__NEEDS_DRAIN |
+                                    WSOCK__WRITE_DEAD)))) {
+        wsock__out *out = ws->out;
+        size_t size;
+        l->current = NULL;
+        if (!out)
+            return;
+        if (WSOCK__LIKELY(wsock__is_single(out))) {
+            size = out->queued;
+            if (WSOCK__LIKELY(wsock__flush_single(ws, out, &n)))
+                return;
+            wsock__short_write(ws, n, size);
+        }
+    }
+    wsock__leave_slowly(ws);
 }
 
 /* ---------------------------------------------------------------- >>loop --
@@ -5448,6 +5792,8 @@ static int64_t wsock__earliest(const wsock__loop *l)
 {
     int64_t deadline = l->listen_due ? l->listen_due : -1;
     int i;
+    if (l->timing == 0)
+        return deadline;
     for (i = 0; i < WSOCK__TIMERS; i++) {
         const wsock *ws = l->timers[i].first;
         if (ws && (deadline < 0 || ws->timer_due < deadline))
@@ -5463,71 +5809,83 @@ static int wsock__milliseconds(int64_t from, int64_t to)
     return to - from > INT_MAX ? INT_MAX : (int)(to - from);
 }
 
-static void wsock__listener_check(wsock__loop *l)
-{
-    if (l->listen_due && l->now >= l->listen_due)
-        l->listen_due = 0;
-    wsock__listener_watch(l, l->listener >= 0 && !l->listen_due &&
-                                 l->count < l->config->o.max_connections);
-}
-
 /* Wait once, until something is ready or `deadline`; then see what time it
  * is, if that matters to anyone. */
-static void wsock__wait_once(wsock__loop *l, int64_t deadline)
+static void wsock__wait_timed(wsock__loop *l, int64_t deadline)
 {
     int64_t timer = wsock__earliest(l), until = deadline;
     int timeout = -1;
     if (timer >= 0 && (deadline < 0 || timer < deadline))
         until = timer;
-    if (timer >= 0 || deadline > 0)
-        l->now = wsock__now(l);
-    if (l->listener >= 0)
+    l->now = wsock__now(l);
+    if (l->listen_due && l->now >= l->listen_due) {
+        l->listen_due = 0;
         wsock__listener_check(l);
+    }
     if (until >= 0)
         timeout = wsock__milliseconds(l->now, until);
-    l->turns = 0;
     wsock__wait(l, l->work_first ? 0 : timeout);
-    if (timer >= 0 || deadline > 0)
-        l->now = wsock__now(l);
-    if (timer >= 0)
-        wsock__expire(l);
+    l->now = wsock__now(l);
+    wsock__expire(l);
+}
+
+WSOCK__INLINE void wsock__wait_once(wsock__loop *l, int64_t deadline)
+{
+    l->turns = 0;
+    if (l->timing || l->listen_due || deadline > 0) {
+        wsock__wait_timed(l, deadline);
+        return;
+    }
+    wsock__wait(l, l->work_first || deadline == 0 ? 0 : -1);
 }
 
 enum { WSOCK__TURNS = 256 }; /* turns between two looks at the kernel */
 
-static wsock *wsock__work_take(wsock__loop *l)
+/* The next connection with something to do: first those that the kernel
+ * called ready, then the work list.  NULL: ask the kernel again. */
+WSOCK__INLINE wsock *wsock__work_take(wsock__loop *l, unsigned *work)
 {
-    wsock *ws = l->work_first;
+    wsock *ws = wsock__ready_take(l, work);
+    if (WSOCK__LIKELY(ws != NULL))
+        return ws;
+    ws = l->work_first;
     if (!ws || l->turns >= WSOCK__TURNS)
         return NULL;
     l->turns++;
     wsock__unlist_work(ws);
+    *work = ws->work;
+    ws->work = 0;
     return ws;
+}
+
+/* Is it time for the pump to return? */
+static int wsock__is_time(wsock__loop *l, int64_t deadline)
+{
+    if (!l->interrupted &&
+        (deadline < 0 || (deadline > 0 && l->now < deadline)))
+        return 0;
+    l->interrupted = 0;
+    return 1;
 }
 
 /* Work until a connection is current (1), or `deadline` has passed or a
  * signal or wake came (0), but look at the kernel at least once. */
-static int wsock__pump(wsock__loop *l, int64_t deadline)
+WSOCK__INLINE int wsock__pump(wsock__loop *l, int64_t deadline)
 {
+    unsigned work;
     int waited = 0;
-    for (;;) {
-        wsock *ws;
-        if (l->current)
-            return 1;
-        ws = wsock__work_take(l);
+    while (!l->current) {
+        wsock *ws = wsock__work_take(l, &work);
         if (ws) {
-            wsock__service(ws);
+            wsock__service(ws, work);
             continue;
         }
-        if (waited && (l->interrupted ||
-                       (deadline >= 0 && (deadline == 0 ||
-                                          l->now >= deadline)))) {
-            l->interrupted = 0;
+        if (waited && wsock__is_time(l, deadline))
             return 0;
-        }
         wsock__wait_once(l, deadline);
         waited = 1;
     }
+    return 1;
 }
 
 /* A time-out in ms as a deadline: -1 never, 0 has passed. */
@@ -5538,25 +5896,34 @@ static int64_t wsock__deadline(const wsock__loop *l, int timeout)
     return wsock__now(l) + timeout;
 }
 
+/* The event that the current connection has, if any. */
+WSOCK__INLINE int wsock__event_of(const wsock__loop *l, wsock *ws,
+                                  wsock_event *e)
+{
+    if (l->pos < l->end) {
+        if (WSOCK__LIKELY(wsock__is_plain(ws) &&
+                          wsock__whole_message(ws, e)))
+            return 1;
+    } else if (WSOCK__LIKELY(!(ws->bits & WSOCK__PENDING))) {
+        return 0;
+    }
+    return wsock__next(ws, e);
+}
+
 /* The polled loop: the first event there is. */
 static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
 {
-    int64_t deadline = wsock__deadline(l, timeout);
-    while (wsock__pump(l, deadline)) {
+    int64_t deadline = timeout > 0 ? wsock__now(l) + timeout : timeout;
+    do {
         wsock *ws = l->current;
-        if (wsock__next(ws, e)) {
+        if (!ws)
+            continue;
+        if (wsock__event_of(l, ws, e)) {
             l->corked = 1;
             return 1;
         }
-        if (ws->phase == WSOCK__PHASE_DONE &&
-            (ws->bits & (WSOCK__SERVER_OWNED | WSOCK__OPENED)) ==
-                WSOCK__SERVER_OWNED)
-            wsock_free(ws); /* never opened: nobody knows of it */
-        else
-            wsock__leave(ws);
-        if (l->shared && l->count == 0 && l->listener < 0)
-            break;
-    }
+        wsock__leave(ws);
+    } while (wsock__pump(l, deadline));
     wsock__event_fill(NULL, e, WSOCK_EVENT_NONE, 0, NULL, 0);
     l->corked = 0;
     return 0;
@@ -5585,7 +5952,8 @@ static int wsock__wait_open(wsock *ws)
         if (ws->phase != WSOCK__PHASE_OPEN)
             wsock__leave(ws);
     }
-    ws->pending = WSOCK__PENDING_RELEASE;
+    ws->bits &= ~(uint32_t)WSOCK__PENDING;
+    ws->bits |= WSOCK__PENDING_RELEASE;
     if (ws->phase > WSOCK__PHASE_OPEN)
         wsock__done(ws);
     return ws->error;
@@ -5764,7 +6132,7 @@ static void wsock__loop_init(wsock__loop *l, wsock__config *c,
     l->stage_size = WSOCK__STAGE;
     l->epoll = l->wake_read = l->wake_write = l->listener = -1;
     l->ins.size = sizeof(wsock__in);
-    l->outs.size = sizeof(wsock__out);
+    l->outs.size = sizeof(wsock__out) + p->run_capacity;
     l->rares.size = sizeof(wsock__rare);
     l->references.size = sizeof(wsock__item);
     l->runs.size = sizeof(wsock__item) + p->run_capacity;
@@ -5812,6 +6180,8 @@ static void wsock__part(wsock *ws)
     if (ws->next)
         ws->next->prev = ws->prev;
     l->count--;
+    if (l->shared)
+        wsock__listener_check(l);
 }
 
 static void wsock__init(wsock *ws, int role, wsock__config *c,
@@ -5822,6 +6192,7 @@ static void wsock__init(wsock *ws, int role, wsock__config *c,
     ws->config = c;
     ws->user = c->o.user;
     ws->timer = WSOCK__TIMER_NONE;
+    ws->bits = WSOCK__NOT_OPEN;
     wsock__join(ws, l);
 }
 
@@ -5849,9 +6220,10 @@ static wsock *wsock__new_fixed(int role, const wsock__plan *p)
     l->fixed = 1;
     l->ins.most = l->outs.most = l->rares.most = 1;
     l->runs.most = p->runs;
+    l->outs.fresh = 1;
     wsock__pool_give(l, &l->rares, wsock__carve(&at, sizeof(wsock__rare)));
     wsock__pool_give(l, &l->ins, wsock__carve(&at, sizeof(wsock__in)));
-    wsock__pool_give(l, &l->outs, wsock__carve(&at, sizeof(wsock__out)));
+    wsock__pool_give(l, &l->outs, wsock__carve(&at, l->outs.size));
     for (i = 0; i < p->runs; i++)
         wsock__pool_give(l, &l->runs, wsock__carve(&at, l->runs.size));
     l->message = (uint8_t *)wsock__carve(&at, p->message);
@@ -5949,8 +6321,9 @@ static void wsock__out_free(wsock *ws)
         return;
     wsock__items_give(ws->loop, out->head);
     wsock__items_give(ws->loop, out->sent);
-    ws->out = NULL;
-    wsock__pool_give(ws->loop, &ws->loop->outs, out);
+    out->head = out->tail = out->sent = out->sent_tail = NULL;
+    out->pong_size = 0;
+    wsock__out_settle(ws);
 }
 
 /* see the API section */
@@ -5976,6 +6349,7 @@ WSOCK_API void wsock_free(wsock *ws)
     wsock__out_free(ws);
     wsock__rare_free(ws);
     wsock__part(ws);
+    wsock__ready_forget(l, ws);
     if (owned) {
         wsock__pool_give(l, &l->wsocks, ws);
         return;
@@ -6114,6 +6488,15 @@ static int wsock__send_check(const wsock *ws, unsigned kind)
     return WSOCK_OK;
 }
 
+/* A whole message on an open connection?  Then all those rules hold. */
+WSOCK__INLINE int wsock__sends_plainly(const wsock *ws, unsigned kind)
+{
+    return kind - 1 <= WSOCK_BINARY - 1 && !ws->sending &&
+           !(ws->bits & (WSOCK__NOT_OPEN | WSOCK__CLOSE_SENT |
+                         WSOCK__CLOSE_RECEIVED | WSOCK__WRITE_DEAD |
+                         WSOCK__BLOCKING));
+}
+
 enum {
     WSOCK__REFER_LEAST = 4096, /* smaller payload is cheaper to copy */
     WSOCK__CORK_MOST = 65536,  /* gathered before it is flushed */
@@ -6162,7 +6545,7 @@ static int wsock__measure(const wsock_buf *bufs, size_t count, size_t *size)
 }
 
 /* What was queued leaves now, or with the batch (see "Flushing"). */
-static int wsock__queued(wsock *ws)
+static int wsock__queued_apart(wsock *ws)
 {
     wsock__loop *l = ws->loop;
     if (!ws->io)
@@ -6180,32 +6563,61 @@ static int wsock__queued(wsock *ws)
     return WSOCK_OK;
 }
 
-static int wsock__send(wsock *ws, unsigned kind, wsock__send_plan *s)
+WSOCK__INLINE int wsock__queued(wsock *ws)
 {
-    unsigned opcode = kind & 15, first;
+    const wsock__loop *l = ws->loop;
+    if (WSOCK__LIKELY(ws == l->current && l->corked &&
+                      ws->out->queued < WSOCK__CORK_MOST))
+        return WSOCK_OK; /* leaves with the others when the event is done */
+    return wsock__queued_apart(ws);
+}
+
+/* The first byte of the frame (RFC 6455 5.2, 5.4). */
+static inline unsigned wsock__first_byte(const wsock *ws, unsigned kind)
+{
+    unsigned opcode = kind & 15;
+    if (ws->sending && opcode < WSOCK_CLOSE)
+        opcode = 0; /* a continuation */
+    return (kind & 0x70) | opcode | (kind & WSOCK_FRAGMENT ? 0U : 0x80U);
+}
+
+/* Is the queue at its limit?  Blocking calls wait for it to empty. */
+static inline int wsock__is_full(wsock *ws)
+{
+    if (WSOCK__LIKELY(!ws->out) || wsock__is_blocking(ws) ||
+        ws->out->queued < ws->config->o.send_limit)
+        return 0;
+    ws->bits |= WSOCK__NEEDS_DRAIN;
+    return 1;
+}
+
+/* A frame of this kind was queued. */
+static inline int wsock__was_sent(wsock *ws, unsigned kind)
+{
+    if (WSOCK__UNLIKELY(kind & WSOCK_FRAGMENT))
+        ws->sending = (uint8_t)(kind & 15);
+    else if ((kind & 15) < WSOCK_CLOSE)
+        ws->sending = 0;
+    return wsock__queued(ws);
+}
+
+/* Payload that is large, lent, or in several pieces. */
+static int wsock__send_plan_out(wsock *ws, unsigned kind,
+                                wsock__send_plan *s)
+{
     int r;
-    s->control = opcode >= WSOCK_CLOSE;
+    s->control = (kind & 15) >= WSOCK_CLOSE;
     if (s->control && s->size > WSOCK__CONTROL_MOST)
         return WSOCK_INVALID_PARAMETER; /* RFC 6455 5.5 */
-    if (!wsock__is_blocking(ws) && ws->out &&
-        ws->out->queued >= ws->config->o.send_limit) {
-        ws->bits |= WSOCK__NEEDS_DRAIN;
+    if (wsock__is_full(ws))
         return WSOCK_WOULD_BLOCK;
-    }
+    s->in_window = 0;
     s->borrowed = (kind & WSOCK_BORROW) != 0;
     s->reference = (uint8_t)wsock__refers(ws, s);
-    first = (kind & 0x70) | (kind & WSOCK_FRAGMENT ? 0 : 0x80);
-    first |= ws->sending && !s->control ? 0 : opcode; /* RFC 6455 5.4 */
-    r = wsock__plan_head(ws, s, first);
-    if (r == WSOCK_OK)
-        r = wsock__enqueue_frame(ws, s);
+    r = wsock__plan_frame(ws, s, wsock__first_byte(ws, kind));
     if (r == WSOCK_WOULD_BLOCK)
         ws->bits |= WSOCK__NEEDS_DRAIN;
-    if (r != WSOCK_OK)
-        return r;
-    if (!s->control)
-        ws->sending = (uint8_t)(kind & WSOCK_FRAGMENT ? opcode : 0);
-    return wsock__queued(ws);
+    return r == WSOCK_OK ? wsock__was_sent(ws, kind) : r;
 }
 
 /* see the API section */
@@ -6224,8 +6636,7 @@ WSOCK_API int wsock_sendv(wsock *ws, unsigned kind, const wsock_buf *bufs,
     s.bufs = bufs;
     s.count = count;
     s.context = context;
-    s.in_window = 0;
-    return wsock__send(ws, kind, &s);
+    return wsock__send_plan_out(ws, kind, &s);
 }
 
 /* see the API section */
@@ -6233,10 +6644,18 @@ WSOCK_API int wsock_send(wsock *ws, unsigned kind, const void *data,
                          size_t size)
 {
     wsock_buf buf;
+    if (WSOCK__LIKELY(ws && size < WSOCK__REFER_LEAST && (data || !size) &&
+                      wsock__sends_plainly(ws, kind))) {
+        int r = wsock__is_full(ws)
+                    ? 0
+                    : wsock__put_frame(ws, 0x80 | kind, data, size, 0);
+        if (WSOCK__LIKELY(r > 0))
+            return wsock__queued(ws);
+    }
+    if (kind & WSOCK_BORROW)
+        return WSOCK_INVALID_PARAMETER;
     buf.data = data;
     buf.size = size;
-    if (ws && (kind & WSOCK_BORROW))
-        return WSOCK_INVALID_PARAMETER;
     return wsock_sendv(ws, kind, &buf, 1, NULL);
 }
 
@@ -6359,7 +6778,7 @@ WSOCK_API int wsock_receive(wsock *ws, void *data, size_t size,
         return WSOCK_INVALID_PARAMETER;
     if (!wsock__is_blocking(ws) || (ws->bits & WSOCK__CLOSE_REPORTED))
         return WSOCK_INVALID_OPERATION;
-    if (ws->pending & WSOCK__PENDING_RELEASE)
+    if (ws->bits & WSOCK__PENDING_RELEASE)
         wsock__lent_release(ws);
     r.data = (uint8_t *)data;
     r.size = size;
@@ -6467,18 +6886,13 @@ WSOCK_API int wsock_next(wsock *ws, wsock_event *event)
 /* see the API section */
 WSOCK_API size_t wsock_output(wsock *ws, wsock_buf *bufs, size_t count)
 {
-    size_t n, i;
     if (!ws || !bufs || ws->io || ws->loop->shared ||
         (ws->bits & WSOCK__HEAD_BY_HAND && ws->phase < WSOCK__PHASE_OPEN))
         return 0;
     wsock__begin(ws);
     if (!ws->out)
         return 0;
-    n = wsock__gather(ws, bufs, count);
-    ws->out->offered = 0;
-    for (i = 0; i < n; i++)
-        ws->out->offered += bufs[i].size;
-    return n;
+    return wsock__gather(ws, bufs, count, &ws->out->offered);
 }
 
 /* see the API section */
@@ -6788,21 +7202,20 @@ enum { WSOCK__ACCEPTS = 64, WSOCK__ACCEPT_REST = 100 };
 static void wsock__accept_all(wsock__loop *l)
 {
     int i;
-    for (i = 0; i < WSOCK__ACCEPTS; i++) {
-        int fd;
-        if (l->count >= l->config->o.max_connections)
-            return;
-        fd = wsock__socket_accept(l->listener);
+    for (i = 0; i < WSOCK__ACCEPTS &&
+                l->count < l->config->o.max_connections; i++) {
+        int fd = wsock__socket_accept(l->listener);
         if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-            return;
+            break;
         if (fd < 0 && errno != EMFILE && errno != ENFILE &&
             errno != ENOBUFS && errno != ENOMEM)
             continue; /* that peer has gone already */
         if (fd < 0 || wsock__accept_one(l, fd) < 0) {
             l->listen_due = wsock__now(l) + WSOCK__ACCEPT_REST;
-            return;
+            break;
         }
     }
+    wsock__listener_check(l);
 }
 
 static void wsock__server_failed(wsock_server *s, int code, int phase,
@@ -6901,19 +7314,24 @@ WSOCK_API int wsock_server_poll(wsock_server *s, wsock_event *event,
     if (!event)
         return WSOCK_INVALID_PARAMETER;
     l = &s->loop;
-    wsock__event_fill(NULL, event, WSOCK_EVENT_NONE, 0, NULL, 0);
-    if (l->accepting)
-        return WSOCK_INVALID_OPERATION;
-    r = wsock__server_begin(s);
-    if (r != WSOCK_OK)
-        return r;
-    l->polling = 1;
-    r = wsock__poll(l, event, timeout);
-    if (r == 1 && event->type == WSOCK_EVENT_CLOSE)
-        l->ended = event->ws;
-    if (r == 0 && s->closing && l->count == 0)
-        return WSOCK_CLOSED;
-    return r;
+    if (WSOCK__UNLIKELY(!l->routine)) {
+        event->type = WSOCK_EVENT_NONE;
+        if (l->accepting)
+            return WSOCK_INVALID_OPERATION;
+        r = wsock__server_begin(s);
+        if (r != WSOCK_OK)
+            return r;
+        l->polling = 1;
+        l->routine = (uint8_t)!s->closing;
+    }
+    if (wsock__poll(l, event, timeout)) {
+        if (WSOCK__UNLIKELY(event->type == WSOCK_EVENT_CLOSE)) {
+            l->ended = event->ws;
+            l->routine = 0;
+        }
+        return 1;
+    }
+    return s->closing && l->count == 0 ? WSOCK_CLOSED : 0;
 }
 
 /* Move an open connection out of the server into a loop of its own. */
@@ -6944,13 +7362,13 @@ static wsock *wsock__detach(wsock *from)
     ws->extensions = from->extensions;
     ws->subprotocol = from->subprotocol;
     ws->armed = 1;
-    ws->pending = WSOCK__PENDING_RELEASE;
+    ws->bits |= WSOCK__PENDING_RELEASE;
     wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_LOOK);
     from->io = NULL;
     from->in = NULL;
     from->out = NULL;
     from->rare = NULL;
-    from->pending = 0;
+    from->bits &= ~(uint32_t)WSOCK__PENDING;
     wsock_free(from);
     return ws;
 }
@@ -7012,6 +7430,7 @@ WSOCK_API int wsock_server_close(wsock_server *s)
     if (s->closing || s->failure.code)
         return s->failure.code;
     s->closing = 1;
+    l->routine = 0;
     close(l->listener);
     l->listener = -1;
     l->listening = 0;
@@ -7072,6 +7491,8 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *s)
 #undef WSOCK__LINUX
 #undef WSOCK__EPOLL
 #undef WSOCK__FORMAT
+#undef WSOCK__INLINE
+#undef WSOCK__LIKELY
 #undef WSOCK__UNLIKELY
 #undef WSOCK__SEND_FLAGS
 #undef WSOCK__IOVLEN
