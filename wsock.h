@@ -942,7 +942,17 @@ enum {
     WSOCK__PENDING_SENT = 0x800000,
     WSOCK__PENDING_DRAIN = 0x1000000,
     WSOCK__PENDING_CLOSE = 0x2000000,
-    WSOCK__PENDING = 0x3E00000
+    WSOCK__PENDING = 0x3E00000,
+    /* Any of these: there is more to wait for than reading. */
+    WSOCK__ARMS = WSOCK__END_OF_STREAM | WSOCK__HELD | WSOCK__PAUSED |
+                  WSOCK__STUCK | WSOCK__READ_WANTS_WRITE,
+    /* None of these: the queue may be written in one go. */
+    WSOCK__NOT_FLUENT = WSOCK__ARMS | WSOCK__NEEDS_DRAIN | WSOCK__WRITE_DEAD,
+    /* None of these: a message may be handed out as it lies. */
+    WSOCK__NOT_PLAIN = WSOCK__NOT_OPEN | WSOCK__PENDING | WSOCK__DISCARD |
+                       WSOCK__PAUSED | WSOCK__HELD | WSOCK__END_OF_STREAM |
+                       WSOCK__WRITE_DEAD | WSOCK__READ_WANTS_WRITE |
+                       WSOCK__WRITE_WANTS_READ | WSOCK__BLOCKING
 };
 
 /* Bits of wsock.work: why it stands in the loop's work list. */
@@ -1624,7 +1634,7 @@ typedef struct wsock__frame {
     const char *wrong; /* which rule is broken, NULL if none */
 } wsock__frame;
 
-enum { WSOCK__FIN = 0x80, WSOCK__RSV = 0x70 };
+enum { WSOCK__FIN = 0x80, WSOCK__RSV = 0x70, WSOCK__WHOLE_TEXT = 0x81 };
 
 /* What the first two bytes alone tell. */
 static const char *wsock__frame_check(const wsock__frame *f, uint8_t length)
@@ -3371,12 +3381,6 @@ static int wsock__short_write(wsock *ws, ptrdiff_t n, size_t offered)
     return 0;
 }
 
-/* The bits that let a connection wait for anything but being read. */
-enum {
-    WSOCK__ARMS = WSOCK__END_OF_STREAM | WSOCK__HELD | WSOCK__PAUSED |
-                  WSOCK__STUCK | WSOCK__READ_WANTS_WRITE
-};
-
 /* The usual queue: its own run and nothing else, to be written at once. */
 WSOCK__INLINE int wsock__is_single(const wsock__out *out)
 {
@@ -3409,8 +3413,7 @@ static int wsock__flush(wsock *ws)
     wsock_buf bufs[WSOCK__GATHER];
     ptrdiff_t written;
     if (ws->out && wsock__is_single(ws->out) &&
-        !(ws->bits & (WSOCK__ARMS | WSOCK__NEEDS_DRAIN |
-                      WSOCK__WRITE_DEAD))) {
+        !(ws->bits & WSOCK__NOT_FLUENT)) {
         size_t size = ws->out->queued;
         if (wsock__flush_single(ws, ws->out, &written))
             return 1;
@@ -4325,7 +4328,7 @@ WSOCK__INLINE const char *wsock__frame_unfit(const wsock *ws,
     unsigned rsv = ws->extensions ? ws->config->o.reserved_bits : 0;
     int in_message = in && in->in_message;
     if (WSOCK__LIKELY(!f->wrong && !in_message &&
-                      (uint8_t)(f->first - (WSOCK__FIN | WSOCK_TEXT)) <=
+                      (uint8_t)(f->first - WSOCK__WHOLE_TEXT) <=
                           WSOCK_BINARY - WSOCK_TEXT &&
                       f->masked == (ws->role == WSOCK_SERVER)))
         return NULL; /* a whole message of either type: nothing to object */
@@ -4739,14 +4742,6 @@ static int wsock__step(wsock *ws, wsock_event *e)
         return 0;
     }
 }
-
-/* The bits that keep a message from being handed out as it lies. */
-enum {
-    WSOCK__NOT_PLAIN = WSOCK__NOT_OPEN | WSOCK__PENDING | WSOCK__DISCARD |
-                       WSOCK__PAUSED | WSOCK__HELD | WSOCK__END_OF_STREAM |
-                       WSOCK__WRITE_DEAD | WSOCK__READ_WANTS_WRITE |
-                       WSOCK__WRITE_WANTS_READ | WSOCK__BLOCKING
-};
 
 /* Open, with nothing half read, held back or to be reported? */
 WSOCK__INLINE int wsock__is_plain(const wsock *ws)
@@ -5720,9 +5715,7 @@ WSOCK__INLINE void wsock__leave(wsock *ws)
     wsock__loop *l = ws->loop;
     ptrdiff_t n;
     if (WSOCK__LIKELY(!ws->in && ws->armed == 1 && l->pos == l->end &&
-                      !(ws->bits & (WSOCK__NOT_OPEN | WSOCK__ARMS |
-                                    WSOCK__NEEDS_DRAIN |
-                                    WSOCK__WRITE_DEAD)))) {
+                      !(ws->bits & (WSOCK__NOT_OPEN | WSOCK__NOT_FLUENT)))) {
         wsock__out *out = ws->out;
         size_t size;
         l->current = NULL;
