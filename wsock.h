@@ -1002,7 +1002,8 @@ typedef struct wsock__item {
     uint32_t key;
     uint8_t reference;
     uint8_t masked;      /* reference: mask with key when taken */
-    uint8_t report;      /* a SENT event follows it */
+    uint8_t report;      /* a SENT event follows it, */
+    uint8_t dropped;     /* which says that it was not sent */
     uint8_t in_window;   /* reference to the loop's window or a message */
     uint8_t frame_start; /* its first byte begins a frame */
     uint8_t embedded;    /* the first run of a wsock__out: not pooled */
@@ -2879,6 +2880,7 @@ static inline void wsock__item_give(wsock__loop *l, wsock__item *item)
 {
     if (item->embedded) {
         item->next = NULL;
+        item->dropped = 0;
         item->size = item->taken = 0;
         item->capacity = l->outs.size - sizeof(wsock__out);
         return;
@@ -2910,6 +2912,7 @@ static wsock__item *wsock__item_take(wsock__loop *l, int reference)
     item->owned_size = 0;
     item->reference = (uint8_t)reference;
     item->masked = item->report = item->in_window = item->embedded = 0;
+    item->dropped = 0;
     item->frame_start = 1;
     return item;
 }
@@ -2932,12 +2935,12 @@ typedef struct wsock__send_plan {
 
 static inline size_t wsock__run_room(const wsock__out *out)
 {
-    const wsock__item *tail = out ? out->tail : NULL;
+    const wsock__item *tail = out->tail;
     return tail ? tail->capacity - tail->size : 0;
 }
 
-/* Reserve what the plan takes: new runs, in *runs, if the last one lacks
- * room, and references, in *references.  A frame that fits into one run is
+/* Reserve what the plan takes: new runs, in *runs, if neither the last one
+ * nor the queue's own has room, and references, in *references.  A frame that fits into one run is
  * not divided, so that the queue has frame boundaries for pongs. */
 static int wsock__reserve(wsock *ws, const wsock__send_plan *s,
                           wsock__item **runs, wsock__item **references)
@@ -2946,7 +2949,8 @@ static int wsock__reserve(wsock *ws, const wsock__send_plan *s,
     size_t capacity = l->runs.size - sizeof(wsock__item), n, count = 0;
     size_t bytes = s->head_size + (s->reference ? 0 : s->size);
     size_t borrowed = s->reference ? (s->count ? s->count : 1) : 0;
-    if (bytes > wsock__run_room(ws->out))
+    if (bytes > wsock__run_room(ws->out) &&
+        (ws->out->first.size || bytes > ws->out->first.capacity))
         count = bytes / capacity + (bytes % capacity != 0);
     *runs = *references = NULL;
     if (l->fixed) { /* the last run is kept for control frames */
@@ -3019,8 +3023,6 @@ static uint32_t wsock__append(wsock__out *out, wsock__item **runs,
 static void wsock__start_frame(wsock__out *out, wsock__item **runs)
 {
     wsock__item *run = *runs, *rest;
-    if (!run)
-        return;
     *runs = run->next;
     run->next = NULL;
     for (rest = *runs; rest; rest = rest->next)
@@ -3041,6 +3043,7 @@ static void wsock__append_references(wsock__out *out,
             list->data = (const uint8_t *)s->bufs[i].data;
             list->size = s->bufs[i].size;
         }
+        list->capacity = list->size; /* nothing is appended */
         list->key = key;
         list->masked = s->masked;
         list->in_window = s->in_window;
@@ -3101,6 +3104,23 @@ static inline int wsock__new_key(wsock *ws, uint32_t *key)
                                                 : WSOCK_RANDOM_FAILED;
 }
 
+/* Write a frame, masked if there is a key, behind what is in the run. */
+WSOCK__INLINE void wsock__frame_into(wsock *ws, wsock__item *run,
+                                     unsigned first, uint32_t key,
+                                     const void *data, size_t size)
+{
+    uint8_t *p = (uint8_t *)(run + 1) + run->size;
+    size_t n = wsock__frame_write(p, (uint8_t)first, size,
+                                  ws->role == WSOCK_CLIENT, key);
+    if (key)
+        wsock__mask(p + n, (const uint8_t *)data, size, key);
+    else if (size)
+        memcpy(p + n, data, size);
+    n += size;
+    run->size += n;
+    ws->out->queued += n;
+}
+
 /* The usual case: a frame that is copied whole into one run.  1: done; 0:
  * there is no such room; negative: it failed. */
 WSOCK__INLINE int wsock__put_frame(wsock *ws, unsigned first,
@@ -3109,23 +3129,12 @@ WSOCK__INLINE int wsock__put_frame(wsock *ws, unsigned first,
 {
     wsock__item *run;
     uint32_t key;
-    uint8_t *p;
-    size_t n;
     if (WSOCK__UNLIKELY(wsock__new_key(ws, &key) != WSOCK_OK))
         return WSOCK_RANDOM_FAILED;
     run = wsock__run_for(ws, WSOCK__FRAME_HEAD_MOST + size, control);
     if (WSOCK__UNLIKELY(!run))
         return 0;
-    p = (uint8_t *)(run + 1) + run->size;
-    n = wsock__frame_write(p, (uint8_t)first, size, ws->role == WSOCK_CLIENT,
-                           key);
-    if (key)
-        wsock__mask(p + n, (const uint8_t *)data, size, key);
-    else if (size)
-        memcpy(p + n, data, size);
-    n += size;
-    run->size += n;
-    ws->out->queued += n;
+    wsock__frame_into(ws, run, first, key, data, size);
     return 1;
 }
 
@@ -3133,20 +3142,21 @@ WSOCK__INLINE int wsock__put_frame(wsock *ws, unsigned first,
 static int wsock__enqueue_frame(wsock *ws, const wsock__send_plan *s)
 {
     wsock__item *runs, *references;
-    wsock__out *out;
+    wsock__out *out = wsock__out_get(ws);
     uint32_t key = s->key;
     size_t i;
     int r;
-    r = wsock__reserve(ws, s, &runs, &references);
-    if (r != WSOCK_OK)
-        return r;
-    out = wsock__out_get(ws);
-    if (!out) {
-        wsock__items_give(ws->loop, runs);
-        wsock__items_give(ws->loop, references);
+    if (!out)
         return WSOCK_NO_MEMORY;
+    r = wsock__reserve(ws, s, &runs, &references);
+    if (r != WSOCK_OK) {
+        wsock__out_settle(ws);
+        return r;
     }
-    wsock__start_frame(out, &runs);
+    if (runs)
+        wsock__start_frame(out, &runs);
+    else
+        wsock__run_for(ws, s->head_size + (s->reference ? 0 : s->size), 1);
     wsock__append(out, &runs, s->head, s->head_size, 0, 0);
     if (s->reference)
         wsock__append_references(out, s, references);
@@ -3216,22 +3226,23 @@ static int wsock__pong(wsock *ws, const uint8_t *data, size_t size)
 static void wsock__pong_insert(wsock *ws)
 {
     wsock__out *out = ws->out;
-    wsock__item *head = out->head, *tail = out->tail;
     size_t size = (size_t)out->pong_size - 1;
-    if ((ws->bits & WSOCK__CLOSE_SENT) && !out->head) {
+    wsock__item *run;
+    uint32_t key;
+    if (!out->head && (ws->bits & WSOCK__CLOSE_SENT)) {
         out->pong_size = 0; /* nothing after Close: RFC 6455 5.5.1 */
         return;
     }
-    out->head = out->tail = NULL;
-    if (wsock__enqueue_control(ws, WSOCK_PONG, out->pong, size) == WSOCK_OK) {
-        out->pong_size = 0;
-        out->tail->capacity = out->tail->size; /* nothing is appended */
-        out->tail->next = head;
-    } else {
-        out->head = head;
-    }
-    if (head)
-        out->tail = tail;
+    run = wsock__new_key(ws, &key) ? NULL : wsock__item_take(ws->loop, 0);
+    if (!run)
+        return; /* at the next boundary, perhaps */
+    out->pong_size = 0;
+    wsock__frame_into(ws, run, 0x80 | WSOCK_PONG, key, out->pong, size);
+    run->capacity = run->size; /* nothing is appended */
+    run->next = out->head;
+    out->head = run;
+    if (!out->tail)
+        out->tail = run;
 }
 
 /* ------------------------------------------------------------ >>output --
@@ -3343,8 +3354,10 @@ static void wsock__drop_output(wsock *ws, int code)
         out->sent_code = code;
     out->queued = 0;
     out->pong_size = 0;
-    while (out->head)
+    while (out->head) {
+        out->head->dropped = 1;
         wsock__pop(ws);
+    }
     wsock__out_settle(ws);
 }
 
@@ -3461,7 +3474,7 @@ static void wsock__keep_references(wsock *ws)
         item->owned_size = size ? size : 1;
         memcpy(item->owned, item->data + item->taken, size);
         item->data = (const uint8_t *)item->owned;
-        item->size = size;
+        item->size = item->capacity = size;
         item->taken = 0;
     }
 }
@@ -4660,7 +4673,8 @@ static void wsock__report_sent(wsock *ws, wsock_event *e)
     }
     wsock__event_fill(ws, e, WSOCK_EVENT_SENT, 0, NULL, 0);
     e->context = item->context;
-    e->code = item->taken == item->size ? WSOCK_OK : out->sent_code;
+    if (item->dropped)
+        e->code = out->sent_code;
     wsock__item_give(ws->loop, item);
     wsock__out_settle(ws);
 }
