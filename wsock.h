@@ -1055,6 +1055,7 @@ typedef struct wsock__rare {
     wsock_failure failure;
     char text[192];
     char reason[WSOCK__CONTROL_MOST - 1]; /* the peer's, with NUL */
+    uint8_t reason_size;
     char key[25];       /* client: Sec-WebSocket-Key */
     const char *head;   /* the peer's, packed: "name\0value\0" ... */
     size_t head_size;
@@ -3641,6 +3642,7 @@ static int wsock__close_in(wsock *ws, const uint8_t *p, size_t n)
     if (n > 2 && (r = wsock__rare_get(ws)) != NULL) {
         memcpy(r->reason, p + 2, n - 2);
         r->reason[n - 2] = 0;
+        r->reason_size = (uint8_t)(n - 2);
     }
     ws->bits |= WSOCK__CLOSE_RECEIVED;
     ws->close_received = (uint16_t)code;
@@ -4315,7 +4317,7 @@ static void wsock__head_release(wsock *ws)
         r->head = NULL;
     }
     wsock__wipe(r->key, sizeof r->key);
-    if (ws->role == WSOCK_SERVER && !ws->error && !r->reason[0]) {
+    if (ws->role == WSOCK_SERVER && !ws->error && !r->reason_size) {
         ws->rare = NULL;
         wsock__pool_give(ws->loop, &ws->loop->rares, r);
     }
@@ -4658,7 +4660,7 @@ static void wsock__report_close(wsock *ws, wsock_event *e)
         e->code = ws->close_received;
     if (r) {
         e->data = r->reason;
-        e->size = strlen(r->reason);
+        e->size = r->reason_size;
     }
 }
 
