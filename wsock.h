@@ -962,6 +962,19 @@ enum {
     WSOCK__WORK_LOOK = 4 /* something to flush, parse or report */
 };
 
+enum {
+    WSOCK__BODY_MOST = 4096,  /* of a refusal's body, kept */
+    WSOCK__INTERIM_MOST = 16  /* responses below 200 before the one */
+};
+
+/* Where the reading of a chunked body stands. */
+enum {
+    WSOCK__CHUNK_SIZE = 1, /* in the size */
+    WSOCK__CHUNK_LINE,     /* in the rest of that line */
+    WSOCK__CHUNK_DATA,
+    WSOCK__CHUNK_END /* in the line end behind the data */
+};
+
 /* Timer lists: all timers of a list run equally long, so that a new one
  * always belongs at the end. */
 enum {
@@ -1063,6 +1076,8 @@ typedef struct wsock__rare {
     size_t kept_size, kept_capacity;
     wsock__item *head_item; /* our head, given out by wsock_head_out() */
     int64_t body_left;  /* of a refusing response; -1: until the end */
+    uint8_t chunk;      /* WSOCK__CHUNK_...: the body comes in chunks */
+    uint8_t interim;    /* responses below 200 that came before */
     void *dial;         /* state of the TCP connect */
 } wsock__rare;
 
@@ -1142,6 +1157,7 @@ struct wsock__loop {
     uint8_t listening; /* the listener is watched */
     size_t timing; /* timers that run */
     uint8_t shared;    /* a server's: has many connections */
+    uint8_t waited;    /* this call has asked the kernel */
     int turns;         /* since the kernel was asked last */
     int64_t listen_due; /* when the listener is watched again */
     uint8_t *direct;    /* blocking: where a large payload may be read to */
@@ -1229,7 +1245,7 @@ static uint8_t *wsock__buffer_take(wsock__loop *l, size_t size, size_t *got)
         *got = l->message_size;
         return l->message;
     }
-    if (l->spare && l->spare_size >= size && l->spare_size / 4 <= size) {
+    if (l->spare && l->spare_size >= size && l->spare_size / 16 <= size) {
         p = l->spare;
         *got = l->spare_size;
         l->spare = NULL;
@@ -1248,7 +1264,9 @@ static void wsock__buffer_give(wsock__loop *l, uint8_t *p, size_t size)
         return;
     if (l->fixed) {
         l->message_used = 0;
-    } else if (!l->spare && size >= 4096 && size <= WSOCK__SPARE_MOST) {
+    } else if (size >= 4096 && size <= WSOCK__SPARE_MOST &&
+               (!l->spare || size > l->spare_size)) {
+        wsock__release(l->config, l->spare, l->spare_size);
         l->spare = p;
         l->spare_size = size;
     } else {
@@ -1758,7 +1776,9 @@ static wsock__rare *wsock__rare_get(wsock *ws)
     memset(r, 0, sizeof *r);
     r->failure.close_reason = r->reason;
     r->failure.text = r->text;
-    memcpy(r->text, "no failure", 11);
+    r->failure.code = ws->error; /* noted while there was no room for more */
+    snprintf(r->text, sizeof r->text, "%s",
+             ws->error ? wsock_result_text(ws->error) : "no failure");
     ws->rare = r;
     return r;
 }
@@ -1887,29 +1907,37 @@ static const char *wsock__url_scheme(wsock__plan *p, const char *s)
     return NULL;
 }
 
+/* The end of a host (RFC 3986 3.2.2) that begins at s; *size gets the length
+ * without brackets, 0: there is none, or it is malformed. */
+static const char *wsock__skip_host(const char *s, const char *end,
+                                    size_t *size)
+{
+    int ipv6 = s < end && *s == '[';
+    const char *allowed = ipv6 ? ":." : "-._~%!$&'()*+,;=";
+    const char *from = s += ipv6;
+    while (s < end && *s &&
+           ((*s >= '0' && *s <= '9') ||
+            (wsock__lower(*s) >= 'a' && wsock__lower(*s) <= 'z') ||
+            strchr(allowed, *s)))
+        s++;
+    *size = (size_t)(s - from);
+    if (ipv6 && (s == end || *s++ != ']'))
+        *size = 0;
+    return s;
+}
+
 static const char *wsock__url_host(wsock__plan *p, const char *s)
 {
     wsock__url *u = &p->url;
-    const char *allowed = "-._~%!$&'()*+,;=";
+    const char *end = wsock__skip_host(s, s + strlen(s), &u->host_size);
     u->ipv6 = *s == '[';
-    if (u->ipv6) {
-        s++;
-        allowed = ":.";
-    }
-    u->host = s;
-    while ((*s >= '0' && *s <= '9') ||
-           (wsock__lower(*s) >= 'a' && wsock__lower(*s) <= 'z') ||
-           (*s && strchr(allowed, *s)))
-        s++;
-    u->host_size = (size_t)(s - u->host);
+    u->host = s + u->ipv6;
     if (u->host_size == 0)
-        wsock__plan_wrong(p, WSOCK_INVALID_URL, "the URL has no host");
+        wsock__plan_wrong(p, WSOCK_INVALID_URL,
+                          "the URL has no host, or a malformed one");
     else if (u->host_size > 255)
         wsock__plan_wrong(p, WSOCK_INVALID_URL, "the URL's host is too long");
-    else if (u->ipv6 && *s++ != ']')
-        wsock__plan_wrong(p, WSOCK_INVALID_URL,
-                          "an IPv6 address in the URL ends with ]");
-    return s;
+    return end;
 }
 
 static const char *wsock__url_port(wsock__plan *p, const char *s)
@@ -2003,7 +2031,7 @@ static void wsock__defaults(wsock__plan *p)
                         o->memory ? o->receive_buffer : 16 * kib);
     wsock__default_size(&o->send_limit, o->memory ? 4 * kib : kib * kib);
     wsock__default_size(&o->max_connections, 100000);
-    if (o->backlog <= 0)
+    if (o->backlog == 0)
         o->backlog = 1024;
 }
 
@@ -2101,6 +2129,11 @@ static void wsock__check_options(wsock__plan *p)
     if (o->flags & ~0x3FU)
         wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
                           "options.flags has unknown bits");
+    if (o->backlog < 0)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.backlog is below 0");
+    for (i = 0; o->origins && o->origins[i]; i++)
+        wsock__check_value(p, "origins", o->origins[i]);
     if (o->reserved_bits & ~0x70U)
         wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
                           "options.reserved_bits are WSOCK_RSV1 to RSV3");
@@ -2305,8 +2338,7 @@ enum {
 };
 
 /* With options.memory: how the block is divided.  There is one run more than
- * send_limit asks for, that of the queue itself; one is kept for control
- * frames. */
+ * send_limit asks for, that of the queue itself; one is kept for Close. */
 static void wsock__plan_fixed(wsock__plan *p, int role)
 {
     const wsock_options *o = &p->o;
@@ -2314,6 +2346,8 @@ static void wsock__plan_fixed(wsock__plan *p, int role)
     if (p->head_size > p->run_capacity)
         p->run_capacity = wsock__round(p->head_size);
     p->runs = (o->send_limit + p->run_capacity - 1) / p->run_capacity;
+    if (p->runs < 2)
+        p->runs = 2;
     p->message = wsock__round(o->max_message > o->max_header ? o->max_message
                                                              : o->max_header);
     p->window = o->flags & WSOCK_CORE_ONLY ? 0
@@ -2488,8 +2522,8 @@ static int wsock__split_header(const char *line, size_t n, size_t *name_size,
 static size_t wsock__head_pack(char *p, size_t n)
 {
     size_t at, to, name_size, value_size;
-    const char *value, *cr = (const char *)memchr(p, '\r', n);
-    at = to = (size_t)(cr - p);
+    const char *value, *lf = (const char *)memchr(p, '\n', n);
+    at = to = (size_t)(lf - p) - 1; /* the CR before it */
     for (; to; to--) /* the first line: no control characters */
         if (!wsock__is_value_char(p[to - 1]))
             return 0;
@@ -2628,6 +2662,7 @@ typedef struct wsock__slice {
 
 typedef struct wsock__facts {
     unsigned seen, twice;        /* WSOCK__SAW_... */
+    int bad_host;
     int upgrade, connection;     /* the token that is asked for was there */
     wsock__slice key, accept, version, origin;
     int64_t length;              /* Content-Length; -1: not a number */
@@ -2683,6 +2718,21 @@ static void wsock__fact_subprotocol(const wsock *ws, wsock__facts *f,
         f->bad_subprotocol = 1;
 }
 
+/* uri-host [ ":" port ], or nothing (RFC 9112 3.2). */
+static int wsock__is_host(const char *s, size_t n)
+{
+    const char *end = s + n;
+    size_t size;
+    int64_t port;
+    s = wsock__skip_host(s, end, &size);
+    if (n && size == 0)
+        return 0;
+    if (s < end && *s == ':')
+        s++;
+    port = wsock__number(s, (size_t)(end - s));
+    return s == end || (port >= 0 && port <= 65535);
+}
+
 static unsigned wsock__find_extension(const wsock_options *o, const char *s,
                                       size_t n)
 {
@@ -2733,6 +2783,9 @@ static void wsock__fact(const wsock *ws, wsock__facts *f, const char *name,
     slice.at = value;
     slice.size = size;
     switch (bit) {
+    case WSOCK__SAW_HOST:
+        f->bad_host = !wsock__is_host(value, size);
+        break;
     case WSOCK__SAW_UPGRADE:
         f->upgrade |= wsock__list_has(value, size, "websocket");
         break;
@@ -2886,7 +2939,7 @@ static inline void wsock__item_give(wsock__loop *l, wsock__item *item)
         item->capacity = l->outs.size - sizeof(wsock__out);
         return;
     }
-    wsock__release(l->config, item->owned, item->owned_size);
+    wsock__buffer_give(l, (uint8_t *)item->owned, item->owned_size);
     wsock__pool_give(l, wsock__item_pool(l, item->reference), item);
 }
 
@@ -2931,7 +2984,7 @@ typedef struct wsock__send_plan {
     uint8_t reference; /* payload is referred to, not copied */
     uint8_t borrowed;  /* SENT follows */
     uint8_t in_window;
-    uint8_t control;
+    uint8_t is_close;
 } wsock__send_plan;
 
 static inline size_t wsock__run_room(const wsock__out *out)
@@ -2941,8 +2994,9 @@ static inline size_t wsock__run_room(const wsock__out *out)
 }
 
 /* Reserve what the plan takes: new runs, in *runs, if neither the last one
- * nor the queue's own has room, and references, in *references.  A frame that fits into one run is
- * not divided, so that the queue has frame boundaries for pongs. */
+ * nor the queue's own has room, and references, in *references.  A frame
+ * that fits into one run is not divided, so that the queue has frame
+ * boundaries for pongs. */
 static int wsock__reserve(wsock *ws, const wsock__send_plan *s,
                           wsock__item **runs, wsock__item **references)
 {
@@ -2954,11 +3008,12 @@ static int wsock__reserve(wsock *ws, const wsock__send_plan *s,
         (ws->out->first.size || bytes > ws->out->first.capacity))
         count = bytes / capacity + (bytes % capacity != 0);
     *runs = *references = NULL;
-    if (l->fixed) { /* the last run is kept for control frames */
-        n = count + borrowed + (s->control ? 0 : 1);
-        if (count > l->runs.most || n > l->runs.most)
+    if (l->fixed) {
+        size_t keep = s->is_close ? 0 : 1; /* the last run is for Close */
+        n = borrowed + (bytes > ws->out->first.capacity ? count : 0);
+        if (n + keep > l->runs.most) /* not even in an empty queue */
             return WSOCK_TOO_BIG;
-        if (n > l->runs.count)
+        if (count + borrowed + keep > l->runs.count)
             return WSOCK_WOULD_BLOCK;
     }
     for (n = 0; n < count + borrowed; n++) {
@@ -3063,7 +3118,7 @@ static void wsock__append_references(wsock__out *out,
 
 /* A run with room for `size` bytes, at the end of the queue; NULL: there is
  * none (wsock__reserve() then tells why). */
-static wsock__item *wsock__run_more(wsock *ws, size_t size, int control)
+static wsock__item *wsock__run_more(wsock *ws, size_t size, int is_close)
 {
     wsock__loop *l = ws->loop;
     wsock__out *out = ws->out;
@@ -3071,7 +3126,7 @@ static wsock__item *wsock__run_more(wsock *ws, size_t size, int control)
     if (out->first.size == 0 && out->first.capacity >= size)
         run = &out->first;
     else if (size <= l->runs.size - sizeof *run &&
-             !(l->fixed && l->runs.count <= (control ? 0U : 1U)))
+             !(l->fixed && l->runs.count <= (is_close ? 0U : 1U)))
         run = wsock__item_take(l, 0);
     if (run)
         wsock__enqueue(out, run);
@@ -3081,7 +3136,7 @@ static wsock__item *wsock__run_more(wsock *ws, size_t size, int control)
 }
 
 WSOCK__INLINE wsock__item *wsock__run_for(wsock *ws, size_t size,
-                                          int control)
+                                          int is_close)
 {
     wsock__out *out = wsock__out_get(ws);
     if (WSOCK__UNLIKELY(!out))
@@ -3090,7 +3145,7 @@ WSOCK__INLINE wsock__item *wsock__run_for(wsock *ws, size_t size,
         return out->head = out->tail = &out->first;
     if (out->tail && wsock__run_room(out) >= size)
         return out->tail;
-    return wsock__run_more(ws, size, control);
+    return wsock__run_more(ws, size, is_close);
 }
 
 /* A client masks every frame with a fresh key that cannot be foreseen; a
@@ -3126,13 +3181,13 @@ WSOCK__INLINE void wsock__frame_into(wsock *ws, wsock__item *run,
  * there is no such room; negative: it failed. */
 WSOCK__INLINE int wsock__put_frame(wsock *ws, unsigned first,
                                    const void *data, size_t size,
-                                   int control)
+                                   int is_close)
 {
     wsock__item *run;
     uint32_t key;
     if (WSOCK__UNLIKELY(wsock__new_key(ws, &key) != WSOCK_OK))
         return WSOCK_RANDOM_FAILED;
-    run = wsock__run_for(ws, WSOCK__FRAME_HEAD_MOST + size, control);
+    run = wsock__run_for(ws, WSOCK__FRAME_HEAD_MOST + size, is_close);
     if (WSOCK__UNLIKELY(!run))
         return 0;
     wsock__frame_into(ws, run, first, key, data, size);
@@ -3184,7 +3239,8 @@ static int wsock__enqueue_control(wsock *ws, unsigned opcode,
 {
     wsock__send_plan s;
     wsock_buf buf;
-    int r = wsock__put_frame(ws, 0x80 | opcode, data, size, 1);
+    int r = wsock__put_frame(ws, 0x80 | opcode, data, size,
+                             opcode == WSOCK_CLOSE);
     if (r != 0)
         return r > 0 ? WSOCK_OK : r;
     memset(&s, 0, sizeof s);
@@ -3193,7 +3249,7 @@ static int wsock__enqueue_control(wsock *ws, unsigned opcode,
     s.bufs = &buf;
     s.count = 1;
     s.size = size;
-    s.control = 1;
+    s.is_close = opcode == WSOCK_CLOSE;
     return wsock__plan_frame(ws, &s, 0x80 | opcode);
 }
 
@@ -3234,9 +3290,11 @@ static void wsock__pong_insert(wsock *ws)
         out->pong_size = 0; /* nothing after Close: RFC 6455 5.5.1 */
         return;
     }
+    if (ws->loop->fixed && ws->loop->runs.count < 2)
+        return; /* the last run is for Close; at the next boundary, then */
     run = wsock__new_key(ws, &key) ? NULL : wsock__item_take(ws->loop, 0);
     if (!run)
-        return; /* at the next boundary, perhaps */
+        return;
     out->pong_size = 0;
     wsock__frame_into(ws, run, 0x80 | WSOCK_PONG, key, out->pong, size);
     run->capacity = run->size; /* nothing is appended */
@@ -3826,6 +3884,25 @@ static void wsock__in_settle(wsock *ws)
     wsock__pool_give(l, &l->ins, in);
 }
 
+/* The message is about to be given up, but the queue refers to it still: the
+ * last item that does becomes its owner. */
+static void wsock__message_hand_over(wsock *ws)
+{
+    wsock__in *in = ws->in;
+    wsock__item *item, *last = NULL;
+    for (item = ws->out->head; item; item = item->next)
+        if (item->in_window && item->data >= in->message &&
+            item->data < in->message + in->capacity) {
+            item->in_window = 0;
+            last = item;
+        }
+    if (!last)
+        return;
+    last->owned = in->message;
+    last->owned_size = in->capacity;
+    in->message = NULL;
+}
+
 static void wsock__message_give(wsock *ws)
 {
     wsock__in *in = ws->in;
@@ -3955,13 +4032,29 @@ static int wsock__refuse(wsock *ws, int status, const char *format, ...)
     return WSOCK_REFUSED;
 }
 
+/* A path with its query, or an absolute http URI (RFC 6455 4.2.1 item 1). */
+static int wsock__is_target(const char *s, size_t n)
+{
+    size_t i, host;
+    for (i = 0; i < n; i++)
+        if ((unsigned char)s[i] <= ' ' || s[i] == 0x7F || s[i] == '#')
+            return 0;
+    if (n && *s == '/')
+        return 1;
+    i = wsock__same(s, n < 7 ? n : 7, "http://")    ? 7
+        : wsock__same(s, n < 8 ? n : 8, "https://") ? 8
+                                                    : n;
+    if (i < n)
+        wsock__skip_host(s + i, s + n, &host);
+    return i < n && host > 0;
+}
+
 /* The request line: method, target, version (RFC 6455 4.2.1 item 1). */
 static int wsock__check_request_line(wsock *ws, const char *line)
 {
     const char *target = strchr(line, ' ');
     const char *version = target ? strchr(target + 1, ' ') : NULL;
     size_t method = target ? (size_t)(target - line) : 0;
-    size_t size;
     if (!version || !wsock__is_token(line, method) ||
         strncmp(version + 1, "HTTP/", 5) != 0 || strchr(version + 1, ' '))
         return wsock__refuse(ws, 400, "malformed request line");
@@ -3971,11 +4064,7 @@ static int wsock__check_request_line(wsock *ws, const char *line)
         return wsock__refuse(ws, 505, "HTTP/1.1 is spoken here");
     if (method != 3 || memcmp(line, "GET", 3) != 0)
         return wsock__refuse(ws, 405, "the method is GET");
-    size = (size_t)(version - ++target);
-    if (size >= 7 && (wsock__same(target, 7, "http://") ||
-                      wsock__same(target, 8, "https://"))) /* RFC 6455 4.2.1 */
-        return WSOCK_OK;
-    if (size == 0 || *target != '/' || memchr(target, '#', size))
+    if (!wsock__is_target(target + 1, (size_t)(version - target) - 1))
         return wsock__refuse(ws, 400, "malformed request target");
     return WSOCK_OK;
 }
@@ -4001,8 +4090,8 @@ static int wsock__judge_request(wsock *ws, const char *line, wsock__facts *f)
         return wsock__refuse(ws, 400, "malformed HTTP version");
     if (f->twice & once)
         return wsock__refuse(ws, 400, "a header that must not be repeated");
-    if (!(f->seen & WSOCK__SAW_HOST) && minor > 0) /* RFC 7230 5.4 */
-        return wsock__refuse(ws, 400, "no Host header");
+    if (f->bad_host || (!(f->seen & WSOCK__SAW_HOST) && minor > 0))
+        return wsock__refuse(ws, 400, "no valid Host header"); /* 9112 3.2 */
     if (f->seen & WSOCK__SAW_ENCODING || f->length != 0)
         return wsock__refuse(ws, 400, "a request with a body");
     /* A plain request, or HTTP/1.0, whose Upgrade is to be ignored
@@ -4064,6 +4153,7 @@ static int wsock__judge_response(wsock *ws, wsock__facts *f)
 {
     char accept[29];
     int wrong = WSOCK_INVALID_HANDSHAKE;
+    ws->rare->failure.http_status = 101;
     wsock__accept_value(accept, ws->rare->key);
     if (!f->upgrade)
         return wsock__handshake_failed(
@@ -4091,6 +4181,7 @@ static int wsock__judge_response(wsock *ws, wsock__facts *f)
             ws, WSOCK_UNSUPPORTED_SUBPROTOCOL,
             "the server chose a subprotocol that was not offered; see "
             "options.subprotocols");
+    ws->rare->failure.http_status = 0;
     return WSOCK_OK;
 }
 
@@ -4112,7 +4203,9 @@ static int wsock__refused(wsock *ws, const char *line, int status,
     r->failure.http_status = status;
     r->body_left = -1; /* until the end of the stream */
     if (status < 200 || status == 204 || status == 304)
-        r->body_left = 0; /* RFC 7230 3.3.3 */
+        r->body_left = 0; /* RFC 9112 6.3 */
+    else if (f->seen & WSOCK__SAW_ENCODING)
+        r->chunk = WSOCK__CHUNK_SIZE;
     else if ((f->seen & WSOCK__SAW_LENGTH) && f->length >= 0)
         r->body_left = f->length;
     wsock__note(ws, WSOCK_REFUSED, WSOCK_OPERATION_CONNECT,
@@ -4133,8 +4226,13 @@ static int wsock__answer_response(wsock *ws, const char *line,
         return wsock__handshake_failed(ws, WSOCK_HTTP_ERROR,
                                        "the server's status line is "
                                        "malformed: no HTTP server?");
-    if (status < 200 && status != 101) /* RFC 7231 6.2 */
-        return WSOCK_WOULD_BLOCK;
+    if (status < 200 && status != 101) { /* RFC 9110 15.2 */
+        if (ws->rare->interim++ < WSOCK__INTERIM_MOST)
+            return WSOCK_WOULD_BLOCK;
+        return wsock__handshake_failed(ws, WSOCK_HTTP_ERROR,
+                                       "the server sends one interim "
+                                       "response after the other");
+    }
     if (status != 101)
         return wsock__refused(ws, line, status, f);
     if (wsock__http_minor(line) < 1)
@@ -4150,8 +4248,6 @@ static int wsock__answer_response(wsock *ws, const char *line,
 }
 
 /* ---- heads from the wire */
-
-enum { WSOCK__BODY_MOST = 4096 };
 
 /* Move the refusing head to memory that lives until free, with room for the
  * start of the body. */
@@ -4181,26 +4277,74 @@ static void wsock__keep_head(wsock *ws, const char *head, size_t size)
         r->failure.body = r->head + size;
 }
 
+/* Keep some of the body; 0: no more is wanted. */
+static int wsock__keep_body(wsock__rare *r, const uint8_t *p, size_t n)
+{
+    size_t room = r->head ? r->kept_capacity - r->kept_size : 0;
+    if (room > WSOCK__BODY_MOST - r->failure.body_size)
+        room = WSOCK__BODY_MOST - r->failure.body_size;
+    if (n > room)
+        n = room;
+    if (n)
+        memmove(r->kept + r->kept_size, p, n);
+    r->kept_size += n;
+    r->failure.body_size += n;
+    return n < room;
+}
+
+/* One byte between the chunks (RFC 9112 7.1).  0: the body ends here, or is
+ * malformed, which comes to the same. */
+static int wsock__chunk_byte(wsock__rare *r, char c)
+{
+    const char *hex = "0123456789abcdef", *digit;
+    digit = c ? strchr(hex, wsock__lower(c)) : NULL;
+    switch (r->chunk) {
+    case WSOCK__CHUNK_SIZE:
+        if (digit && r->body_left < INT64_MAX / 16 - 16) {
+            r->body_left = (r->body_left < 0 ? 0 : r->body_left * 16) +
+                           (digit - hex);
+            return 1;
+        }
+        if (digit || r->body_left <= 0)
+            return 0;
+        r->chunk = WSOCK__CHUNK_LINE;
+        /* fall through */
+    case WSOCK__CHUNK_LINE: /* extensions are ignored */
+        if (c == '\n')
+            r->chunk = WSOCK__CHUNK_DATA;
+        return 1;
+    default: /* the line end behind the data */
+        if (c == '\n') {
+            r->chunk = WSOCK__CHUNK_SIZE;
+            r->body_left = -1;
+        }
+        return c == '\r' || c == '\n';
+    }
+}
+
 /* The body of a refusing response, as far as it is kept. */
 static void wsock__body_in(wsock *ws)
 {
     wsock__loop *l = ws->loop;
     wsock__rare *r = ws->rare;
-    size_t n = (size_t)(l->end - l->pos), room, keep;
-    if (r->body_left >= 0 && (uint64_t)n > (uint64_t)r->body_left)
-        n = (size_t)r->body_left;
-    room = r->head ? r->kept_capacity - r->kept_size : 0;
-    if (room > WSOCK__BODY_MOST - r->failure.body_size)
-        room = WSOCK__BODY_MOST - r->failure.body_size;
-    keep = n < room ? n : room;
-    if (keep)
-        memmove(r->kept + r->kept_size, l->pos, keep);
-    r->kept_size += keep;
-    r->failure.body_size += keep;
+    size_t n = (size_t)(l->end - l->pos);
+    int more = 1;
+    if (r->chunk && r->chunk != WSOCK__CHUNK_DATA) {
+        more = wsock__chunk_byte(r, (char)l->pos[0]);
+        n = 1;
+    } else {
+        if (r->body_left >= 0 && (uint64_t)n > (uint64_t)r->body_left)
+            n = (size_t)r->body_left;
+        more = wsock__keep_body(r, l->pos, n);
+        if (r->body_left > 0)
+            r->body_left -= (int64_t)n;
+        if (r->body_left == 0 && r->chunk)
+            r->chunk = WSOCK__CHUNK_END;
+        else if (r->body_left == 0)
+            more = 0;
+    }
     wsock__advance(l, n);
-    if (r->body_left > 0)
-        r->body_left -= (int64_t)n;
-    if (r->body_left == 0 || keep == room)
+    if (!more)
         wsock__end(ws);
 }
 
@@ -4224,6 +4368,16 @@ static int wsock__head_too_long(wsock *ws, const uint8_t *p, size_t n)
     return wsock__refuse(ws, 431, "the header is too long"); /* RFC 6585 */
 }
 
+/* The tail has taken more than the head's bytes from the segment that
+ * follows: leave the rest there, so that the tail can be freed. */
+static void wsock__untake(wsock__loop *l, size_t size)
+{
+    if (!l->more)
+        return;
+    l->more -= size;
+    l->end -= size;
+}
+
 /* Look for a whole head at the cursor.  Its size, 0: more must come, or
  * negative. */
 static ptrdiff_t wsock__head_wait(wsock *ws)
@@ -4237,13 +4391,24 @@ static ptrdiff_t wsock__head_wait(wsock *ws)
         rest = (size_t)(l->more_end - l->more);
         if (have == 0)
             return 0;
+        if (ws->role == WSOCK_SERVER && l->pos[0] == '\r') {
+            int r = wsock__need(ws, 2);
+            if (r > 0 && l->pos[1] == '\n') { /* RFC 9112 2.2: ignored */
+                wsock__advance(l, 2);
+                continue;
+            }
+            if (r <= 0)
+                return r;
+        }
         if (!wsock__head_plausible(l->pos, have, ws->role))
             return wsock__head_malformed(ws);
         size = wsock__head_end(l->pos, have);
         if (size < 0)
             return wsock__head_malformed(ws);
-        if (size > 0 && (size_t)size <= most)
+        if (size > 0 && (size_t)size <= most) {
+            wsock__untake(l, have - (size_t)size);
             return size;
+        }
         if (size > 0 || have >= most)
             return wsock__head_too_long(ws, l->pos, have);
         need = have + rest > most ? most : have + rest;
@@ -4311,7 +4476,7 @@ static void wsock__head_release(wsock *ws)
         wsock__item_give(ws->loop, r->head_item);
         r->head_item = NULL;
     }
-    if (!ws->error) {
+    if (!ws->error || (ws->bits & WSOCK__OPENED)) {
         wsock__buffer_give(ws->loop, r->kept, r->kept_capacity);
         r->kept = NULL;
         r->head = NULL;
@@ -4460,7 +4625,8 @@ static int wsock__payload_piece(wsock *ws, wsock__piece *piece, size_t most)
         wsock__mask(piece->data, piece->data, n, in->key);
         in->key = wsock__mask_rotate(in->key, n);
     }
-    wsock__advance(l, n);
+    if (n)
+        wsock__advance(l, n);
     in->left -= n;
     in->in_frame = in->left != 0;
     piece->whole = 0;
@@ -4533,26 +4699,36 @@ static int wsock__next_piece(wsock *ws, wsock__piece *piece, size_t most)
     return r;
 }
 
-/* Room for `more` bytes behind those assembled.  A message up to 64 KiB gets
- * what its frame announces, a larger one grows with what has come, so that a
+/* The size to give the buffer of a message of which `need` bytes are there.
+ * A message up to 64 KiB gets what its frame announces.  A larger one, and
+ * one of many frames, grows to four times what has really come, so that a
  * header alone cannot claim memory. */
+static size_t wsock__message_size(const wsock *ws, size_t need)
+{
+    const wsock__in *in = ws->in;
+    size_t most = ws->config->o.max_message, announced = most, grown;
+    if (most < need)
+        most = announced = need; /* parts that a blocking receive keeps */
+    if (in->fin && in->left < (uint64_t)(most - need))
+        announced = need + (size_t)in->left;
+    if (in->fin && announced <= 65536)
+        return announced;
+    grown = need > most / 4 ? most : need * 4;
+    if (in->fin && grown < 65536)
+        grown = 65536;
+    return grown < announced ? grown : announced;
+}
+
+/* See that there is room for `more` bytes behind those assembled. */
 static int wsock__message_room(wsock *ws, size_t more)
 {
     wsock__loop *l = ws->loop;
     wsock__in *in = ws->in;
-    size_t need = in->size + more, want = need, got, grown;
+    size_t need = in->size + more, got;
     uint8_t *p;
     if (need <= in->capacity)
         return 1;
-    if (in->left < 65536)
-        want += (size_t)in->left;
-    if (want > 65536) {
-        grown = in->capacity < 32768 ? 65536 : in->capacity * 2;
-        want = grown > need ? grown : need;
-    } else if (!in->fin && want < in->capacity * 2) {
-        want = in->capacity * 2;
-    }
-    p = wsock__buffer_take(l, want, &got);
+    p = wsock__buffer_take(l, wsock__message_size(ws, need), &got);
     if (!p)
         return 0;
     if (in->size)
@@ -4681,18 +4857,21 @@ static void wsock__report_sent(wsock *ws, wsock_event *e)
     wsock__out_settle(ws);
 }
 
-static void wsock__flush_references(wsock *ws);
-
 /* Free what was lent out with the last event. */
 static void wsock__lent_release(wsock *ws)
 {
     ws->bits &= ~(uint32_t)WSOCK__PENDING_RELEASE;
     if (ws->in && ws->in->delivered) {
-        wsock__flush_references(ws);
+        if (ws->io && ws->out && !(ws->bits & WSOCK__STUCK))
+            wsock__flush(ws);
+        if (ws->out)
+            wsock__message_hand_over(ws);
         wsock__message_give(ws);
     }
     if (ws->rare && ws->phase >= WSOCK__PHASE_OPEN)
         wsock__head_release(ws);
+    if (ws->in)
+        wsock__in_settle(ws);
 }
 
 /* Borrowed memory that is still in the queue comes back before CLOSE. */
@@ -5870,29 +6049,29 @@ WSOCK__INLINE wsock *wsock__work_take(wsock__loop *l, unsigned *work)
 /* Is it time for the pump to return? */
 static int wsock__is_time(wsock__loop *l, int64_t deadline)
 {
-    if (!l->interrupted &&
-        (deadline < 0 || (deadline > 0 && l->now < deadline)))
-        return 0;
-    l->interrupted = 0;
-    return 1;
+    if (l->interrupted) {
+        l->interrupted = 0;
+        return 1;
+    }
+    return deadline == 0 || (deadline > 0 && l->now >= deadline);
 }
 
 /* Work until a connection is current (1), or `deadline` has passed or a
- * signal or wake came (0), but look at the kernel at least once. */
+ * signal or wake came (0), but look at the kernel at least once: the caller
+ * clears l->waited when its call begins. */
 WSOCK__INLINE int wsock__pump(wsock__loop *l, int64_t deadline)
 {
     unsigned work;
-    int waited = 0;
     while (!l->current) {
         wsock *ws = wsock__work_take(l, &work);
         if (ws) {
             wsock__service(ws, work);
             continue;
         }
-        if (waited && wsock__is_time(l, deadline))
+        if (l->waited && wsock__is_time(l, deadline))
             return 0;
         wsock__wait_once(l, deadline);
-        waited = 1;
+        l->waited = 1;
     }
     return 1;
 }
@@ -5923,6 +6102,7 @@ WSOCK__INLINE int wsock__event_of(const wsock__loop *l, wsock *ws,
 static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
 {
     int64_t deadline = timeout > 0 ? wsock__now(l) + timeout : timeout;
+    l->waited = 0;
     do {
         wsock *ws = l->current;
         if (!ws)
@@ -5945,6 +6125,7 @@ static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
 static int wsock__pump_blocking(wsock *ws, int64_t deadline)
 {
     wsock__loop *l = ws->loop;
+    l->waited = 0;
     while (!wsock__pump(l, deadline))
         if (deadline >= 0 && (deadline == 0 || wsock__now(l) >= deadline))
             return 0;
@@ -6465,8 +6646,12 @@ WSOCK_API int wsock_attach(wsock *ws, const wsock_io *io)
 WSOCK_API wsock *wsock_connect(const char *url, const wsock_options *options)
 {
     wsock *ws = wsock_new(WSOCK_CLIENT, url, options);
-    if (ws && !ws->error)
-        wsock_dial(ws);
+    if (ws && !ws->error && wsock_dial(ws) == WSOCK_INVALID_PARAMETER) {
+        wsock__note(ws, WSOCK_INVALID_PARAMETER, WSOCK_OPERATION_CONNECT,
+                    "options.io lacks a callback: read and write, and fd or "
+                    "wait for blocking calls");
+        wsock__done(ws);
+    }
     return ws;
 }
 
@@ -6584,10 +6769,10 @@ WSOCK__INLINE int wsock__queued(wsock *ws)
 /* The first byte of the frame (RFC 6455 5.2, 5.4). */
 static inline unsigned wsock__first_byte(const wsock *ws, unsigned kind)
 {
-    unsigned opcode = kind & 15;
-    if (ws->sending && opcode < WSOCK_CLOSE)
-        opcode = 0; /* a continuation */
-    return (kind & 0x70) | opcode | (kind & WSOCK_FRAGMENT ? 0U : 0x80U);
+    unsigned first = kind & (WSOCK__RSV | 15U);
+    if (ws->sending && (kind & 15) < WSOCK_CLOSE)
+        first = 0; /* a continuation: reserved bits mark the first frame */
+    return first | (kind & WSOCK_FRAGMENT ? 0U : 0x80U);
 }
 
 /* Is the queue at its limit?  Blocking calls wait for it to empty. */
@@ -6615,12 +6800,11 @@ static int wsock__send_plan_out(wsock *ws, unsigned kind,
                                 wsock__send_plan *s)
 {
     int r;
-    s->control = (kind & 15) >= WSOCK_CLOSE;
-    if (s->control && s->size > WSOCK__CONTROL_MOST)
+    if ((kind & 15) >= WSOCK_CLOSE && s->size > WSOCK__CONTROL_MOST)
         return WSOCK_INVALID_PARAMETER; /* RFC 6455 5.5 */
     if (wsock__is_full(ws))
         return WSOCK_WOULD_BLOCK;
-    s->in_window = 0;
+    s->in_window = s->is_close = 0;
     s->borrowed = (kind & WSOCK_BORROW) != 0;
     s->reference = (uint8_t)wsock__refers(ws, s);
     r = wsock__plan_frame(ws, s, wsock__first_byte(ws, kind));
@@ -6801,11 +6985,11 @@ WSOCK_API int wsock_receive(wsock *ws, void *data, size_t size,
 /* see the API section */
 WSOCK_API int wsock_poll(wsock *ws, wsock_event *event, int timeout)
 {
-    if (!ws)
-        return WSOCK_NO_MEMORY;
     if (!event)
         return WSOCK_INVALID_PARAMETER;
     wsock__event_fill(ws, event, WSOCK_EVENT_NONE, 0, NULL, 0);
+    if (!ws)
+        return WSOCK_NO_MEMORY;
     if (wsock__is_blocking(ws) || ws->loop->shared)
         return WSOCK_INVALID_OPERATION;
     if (ws->bits & WSOCK__CLOSE_REPORTED)
@@ -6873,11 +7057,11 @@ WSOCK_API int wsock_feed(wsock *ws, void *bytes, size_t size)
 WSOCK_API int wsock_next(wsock *ws, wsock_event *event)
 {
     wsock__loop *l;
-    if (!ws)
-        return WSOCK_NO_MEMORY;
     if (!event)
         return WSOCK_INVALID_PARAMETER;
     wsock__event_fill(ws, event, WSOCK_EVENT_NONE, 0, NULL, 0);
+    if (!ws)
+        return WSOCK_NO_MEMORY;
     if (ws->io || ws->loop->shared || wsock__is_blocking(ws))
         return WSOCK_INVALID_OPERATION;
     if (ws->bits & WSOCK__CLOSE_REPORTED)
@@ -7318,10 +7502,12 @@ WSOCK_API int wsock_server_poll(wsock_server *s, wsock_event *event,
 {
     wsock__loop *l;
     int r;
-    if (!s)
-        return WSOCK_NO_MEMORY;
     if (!event)
         return WSOCK_INVALID_PARAMETER;
+    if (!s) {
+        event->type = WSOCK_EVENT_NONE;
+        return WSOCK_NO_MEMORY;
+    }
     l = &s->loop;
     if (WSOCK__UNLIKELY(!l->routine)) {
         event->type = WSOCK_EVENT_NONE;
@@ -7389,9 +7575,11 @@ WSOCK_API int wsock_accept(wsock_server *s, wsock **out, int timeout)
     wsock_event e;
     int64_t deadline;
     int r;
-    if (!s || !out)
-        return s ? WSOCK_INVALID_PARAMETER : WSOCK_NO_MEMORY;
+    if (!out)
+        return WSOCK_INVALID_PARAMETER;
     *out = NULL;
+    if (!s)
+        return WSOCK_NO_MEMORY;
     l = &s->loop;
     if (l->polling)
         return WSOCK_INVALID_OPERATION;
