@@ -1066,7 +1066,7 @@ typedef struct wsock__in {
 /* State that few connections have, or for a short time only. */
 typedef struct wsock__rare {
     wsock_failure failure;
-    char text[192];
+    char text[160];
     char reason[WSOCK__CONTROL_MOST - 1]; /* the peer's, with NUL */
     uint8_t reason_size;
     char key[25];       /* client: Sec-WebSocket-Key */
@@ -1804,6 +1804,7 @@ static int wsock__ended(const wsock *ws)
     return ws->error ? (int)ws->error : (int)WSOCK_CLOSED;
 }
 
+WSOCK__FORMAT(4, 0)
 static void wsock__note_v(wsock *ws, int code, int operation,
                           const char *format, va_list args)
 {
@@ -2270,13 +2271,15 @@ static void wsock__compose_refusal(wsock__text *t, int status, int with_body,
     }
 }
 
-enum { WSOCK__REFUSAL_MOST = 512 }; /* bytes of the largest refusal */
+/* The longest line that a refusal explains itself with. */
+static const char wsock__longest_refusal[] =
+    "a line of sixty-four characters, which no refusal is longer than";
 
 /* The largest head that these options can make. */
 static size_t wsock__head_room(const wsock__plan *p, int role,
                                const char *target, const char *host)
 {
-    wsock__text t = {NULL, 0, 0};
+    wsock__text t = {NULL, 0, 0}, refusal = {NULL, 0, 0};
     const char *const *list = p->o.subprotocols;
     const char *longest = NULL;
     if (role == WSOCK_CLIENT) {
@@ -2289,8 +2292,8 @@ static size_t wsock__head_room(const wsock__plan *p, int role,
             longest = *list;
     wsock__compose_accept(&t, &p->o, "0123456789012345678901234567",
                           longest, p->o.extensions ? ~0U : 0);
-    return t.size > WSOCK__REFUSAL_MOST ? t.size
-                                        : (size_t)WSOCK__REFUSAL_MOST;
+    wsock__compose_refusal(&refusal, 431, 1, wsock__longest_refusal);
+    return t.size > refusal.size ? t.size : refusal.size;
 }
 
 /* --------------------------------------------------------------- >>plan -- */
@@ -2332,7 +2335,7 @@ static void wsock__put_strings(wsock__text *t, const wsock__plan *p)
 
 enum {
     WSOCK__RUN_USUAL = 4096 - (int)sizeof(wsock__item) - 16,
-    WSOCK__RUN_LEAST = 256,
+    WSOCK__RUN_LEAST = 272, /* a Pong and a Close */
     WSOCK__STAGE = 16384,
     WSOCK__STAGE_LEAST = 256
 };
@@ -2704,17 +2707,21 @@ static void wsock__fact_subprotocol(const wsock *ws, wsock__facts *f,
     const char *at = s, *item;
     size_t size;
     int found, items = 0;
+    if (ws->role == WSOCK_CLIENT) { /* the server names one */
+        f->subprotocol = wsock__find_subprotocol(&ws->config->o, s, n);
+        f->bad_subprotocol |= n == 0;
+        f->foreign_subprotocol |= f->subprotocol == 0;
+        return;
+    }
     while (wsock__list_next(&at, s + n, &item, &size)) {
         items++;
         if (!wsock__is_token(item, size))
             f->bad_subprotocol = 1;
         found = wsock__find_subprotocol(&ws->config->o, item, size);
-        if (!found)
-            f->foreign_subprotocol = 1;
         if (!f->subprotocol)
             f->subprotocol = found;
     }
-    if (items == 0 || (ws->role == WSOCK_CLIENT && items > 1))
+    if (items == 0)
         f->bad_subprotocol = 1;
 }
 
@@ -2993,6 +3000,14 @@ static inline size_t wsock__run_room(const wsock__out *out)
     return tail ? tail->capacity - tail->size : 0;
 }
 
+/* How many runs `bytes` take beside the queue's own. */
+static size_t wsock__runs_for(const wsock__loop *l, size_t bytes, size_t own)
+{
+    size_t capacity = l->runs.size - sizeof(wsock__item);
+    size_t rest = bytes > own ? bytes - own : 0;
+    return rest / capacity + (rest % capacity != 0);
+}
+
 /* Reserve what the plan takes: new runs, in *runs, if neither the last one
  * nor the queue's own has room, and references, in *references.  A frame
  * that fits into one run is not divided, so that the queue has frame
@@ -3001,16 +3016,16 @@ static int wsock__reserve(wsock *ws, const wsock__send_plan *s,
                           wsock__item **runs, wsock__item **references)
 {
     wsock__loop *l = ws->loop;
-    size_t capacity = l->runs.size - sizeof(wsock__item), n, count = 0;
+    const wsock__item *first = &ws->out->first;
+    size_t n, count = 0;
     size_t bytes = s->head_size + (s->reference ? 0 : s->size);
     size_t borrowed = s->reference ? (s->count ? s->count : 1) : 0;
-    if (bytes > wsock__run_room(ws->out) &&
-        (ws->out->first.size || bytes > ws->out->first.capacity))
-        count = bytes / capacity + (bytes % capacity != 0);
+    if (bytes > wsock__run_room(ws->out))
+        count = wsock__runs_for(l, bytes, first->size ? 0 : first->capacity);
     *runs = *references = NULL;
     if (l->fixed) {
         size_t keep = s->is_close ? 0 : 1; /* the last run is for Close */
-        n = borrowed + (bytes > ws->out->first.capacity ? count : 0);
+        n = borrowed + wsock__runs_for(l, bytes, first->capacity);
         if (n + keep > l->runs.most) /* not even in an empty queue */
             return WSOCK_TOO_BIG;
         if (count + borrowed + keep > l->runs.count)
@@ -3074,13 +3089,17 @@ static uint32_t wsock__append(wsock__out *out, wsock__item **runs,
     return key;
 }
 
-/* A fresh run if the last one has less room than the frame takes.  What is
- * left of a divided frame begins in later runs, which are no boundary. */
+/* Begin a frame that the last run has no room for: in the queue's own run,
+ * if that is free, else in the first of *runs.  What is left of a divided
+ * frame begins in later runs, which are no boundary. */
 static void wsock__start_frame(wsock__out *out, wsock__item **runs)
 {
-    wsock__item *run = *runs, *rest;
-    *runs = run->next;
-    run->next = NULL;
+    wsock__item *run = &out->first, *rest;
+    if (run->size) {
+        run = *runs;
+        *runs = run->next;
+        run->next = NULL;
+    }
     for (rest = *runs; rest; rest = rest->next)
         rest->frame_start = 0;
     wsock__enqueue(out, run);
@@ -3209,10 +3228,8 @@ static int wsock__enqueue_frame(wsock *ws, const wsock__send_plan *s)
         wsock__out_settle(ws);
         return r;
     }
-    if (runs)
+    if (s->head_size + (s->reference ? 0 : s->size) > wsock__run_room(out))
         wsock__start_frame(out, &runs);
-    else
-        wsock__run_for(ws, s->head_size + (s->reference ? 0 : s->size), 1);
     wsock__append(out, &runs, s->head, s->head_size, 0, 0);
     if (s->reference)
         wsock__append_references(out, s, references);
@@ -3233,14 +3250,14 @@ static int wsock__plan_frame(wsock *ws, wsock__send_plan *s, unsigned first)
     return r ? r : wsock__enqueue_frame(ws, s);
 }
 
-/* Queue a control frame (RFC 6455 5.5). */
+/* Queue a control frame (RFC 6455 5.5).  Only the closing ones may use the
+ * last run of options.memory. */
 static int wsock__enqueue_control(wsock *ws, unsigned opcode,
-                                  const void *data, size_t size)
+                                  const void *data, size_t size, int closing)
 {
     wsock__send_plan s;
     wsock_buf buf;
-    int r = wsock__put_frame(ws, 0x80 | opcode, data, size,
-                             opcode == WSOCK_CLOSE);
+    int r = wsock__put_frame(ws, 0x80 | opcode, data, size, closing);
     if (r != 0)
         return r > 0 ? WSOCK_OK : r;
     memset(&s, 0, sizeof s);
@@ -3249,7 +3266,7 @@ static int wsock__enqueue_control(wsock *ws, unsigned opcode,
     s.bufs = &buf;
     s.count = 1;
     s.size = size;
-    s.is_close = opcode == WSOCK_CLOSE;
+    s.is_close = (uint8_t)closing;
     return wsock__plan_frame(ws, &s, 0x80 | opcode);
 }
 
@@ -3265,7 +3282,7 @@ static int wsock__pong(wsock *ws, const uint8_t *data, size_t size)
     int r = WSOCK_WOULD_BLOCK;
     if (!(ws->bits & WSOCK__STUCK) &&
         (!out || out->pongs + size + 2 <= WSOCK__PONGS_MOST))
-        r = wsock__enqueue_control(ws, WSOCK_PONG, data, size);
+        r = wsock__enqueue_control(ws, WSOCK_PONG, data, size, 0);
     if (r == WSOCK_OK)
         ws->out->pongs += size + 2;
     if (r != WSOCK_WOULD_BLOCK && r != WSOCK_TOO_BIG)
@@ -3649,7 +3666,12 @@ static int wsock__queue_close(wsock *ws, int code, const char *reason,
     payload[0] = (uint8_t)(code >> 8);
     payload[1] = (uint8_t)code;
     memcpy(payload + 2, reason, size);
-    r = wsock__enqueue_control(ws, WSOCK_CLOSE, payload, code ? size + 2 : 0);
+    if (ws->out && ws->out->pong_size && /* nothing may follow Close */
+        wsock__enqueue_control(ws, WSOCK_PONG, ws->out->pong,
+                               ws->out->pong_size - 1U, 1) == WSOCK_OK)
+        ws->out->pong_size = 0;
+    r = wsock__enqueue_control(ws, WSOCK_CLOSE, payload, code ? size + 2 : 0,
+                               1);
     if (r != WSOCK_OK)
         return r;
     ws->bits |= WSOCK__CLOSE_SENT;
@@ -3955,6 +3977,8 @@ static int wsock__queue_head(wsock *ws, void (*compose)(wsock *, wsock__text *))
     t.at = (char *)(run + 1);
     t.capacity = run->capacity;
     compose(ws, &t);
+    if (t.size > t.capacity) /* wsock__head_room() has seen to it */
+        t.size = t.capacity;
     run->size = t.size;
     run->capacity = t.size; /* nothing is appended to it */
     out->queued += t.size;
@@ -5639,8 +5663,13 @@ static void wsock__wait_io(wsock__loop *l, wsock *ws, int timeout)
 {
     if (!ws->io->wait)
         l->interrupted = 1; /* nothing to wait on: try again next time */
-    else if (timeout != 0)
-        ws->io->wait(ws->io_user, (int)ws->armed, timeout);
+    else if (timeout != 0 &&
+             ws->io->wait(ws->io_user, (int)ws->armed, timeout) < 0) {
+        wsock__note_io(ws, WSOCK_IO_ERROR, WSOCK_OPERATION_RECEIVE,
+                       "waiting for the transport failed");
+        wsock__done(ws);
+        return;
+    }
     wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_WRITE);
 }
 
@@ -6125,7 +6154,6 @@ static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
 static int wsock__pump_blocking(wsock *ws, int64_t deadline)
 {
     wsock__loop *l = ws->loop;
-    l->waited = 0;
     while (!wsock__pump(l, deadline))
         if (deadline >= 0 && (deadline == 0 || wsock__now(l) >= deadline))
             return 0;
@@ -6135,6 +6163,7 @@ static int wsock__pump_blocking(wsock *ws, int64_t deadline)
 /* Wait for the handshake. */
 static int wsock__wait_open(wsock *ws)
 {
+    ws->loop->waited = 0;
     while (ws->phase < WSOCK__PHASE_OPEN) {
         wsock__pump_blocking(ws, -1);
         while (ws->phase == WSOCK__PHASE_HANDSHAKE && wsock__has_input(ws))
@@ -6155,7 +6184,8 @@ static void wsock__wait_write(wsock *ws, int timeout)
     int wants = ws->bits & WSOCK__WRITE_WANTS_READ ? 1 : 2;
     struct pollfd p;
     if (ws->io->wait) {
-        ws->io->wait(ws->io_user, wants, timeout);
+        if (ws->io->wait(ws->io_user, wants, timeout) < 0)
+            wsock__write_failed(ws);
         return;
     }
     wsock__pollfd_set(&p, wsock__io_fd(ws), (unsigned)wants);
@@ -6276,6 +6306,7 @@ static int wsock__receive_loop(wsock *ws, wsock__receive *r)
 {
     wsock__loop *l = ws->loop;
     int64_t deadline = wsock__deadline(l, ws->config->o.receive_timeout);
+    l->waited = 0;
     for (;;) {
         int code = wsock__receive_input(ws, r);
         if (code > 0)
@@ -6300,6 +6331,7 @@ static int wsock__receive_loop(wsock *ws, wsock__receive *r)
 static int wsock__wait_closed(wsock *ws)
 {
     wsock_event e;
+    ws->loop->waited = 0;
     while (ws->phase != WSOCK__PHASE_DONE) {
         while (wsock__has_input(ws))
             wsock__step(ws, &e);
@@ -6474,13 +6506,12 @@ WSOCK_API wsock *wsock_new(int role, const char *url,
 WSOCK_API size_t wsock_memory_needed(int role, const char *url,
                                      const wsock_options *options)
 {
-    static char any;
     wsock_options o;
     wsock__plan p;
     memset(&o, 0, sizeof o);
     if (options)
         o = *options;
-    o.memory = &any;
+    o.memory = &p; /* any block will do */
     wsock__plan_make(&p, role, url, &o);
     if (p.o.max_message > WSOCK_UNLIMITED / 4 ||
         p.o.max_header > WSOCK_UNLIMITED / 4 ||

@@ -1,0 +1,337 @@
+/* load.c - the load on an echo server, and what the server spends on it.
+ *
+ *     load [--raw] --port P [--pid PID] [--conns C] [--size S] [--window W]
+ *          [--messages N] [--text]
+ *     load [--raw] --port P --pid PID --idle N1 N2
+ *
+ * The first opens C connections and then, on each of them, sends W messages
+ * at once, waits until all have come back, and so on, N messages in all.
+ * What comes back is compared byte by byte.  It prints
+ *     messages  wall-clock seconds  seconds of CPU that PID used
+ * The second opens N1 and then N2 connections that say nothing, and prints
+ *     resident bytes of PID at N1, at N2
+ *
+ * It knows as much of RFC 6455 as this needs and uses nothing of wsock: a
+ * library is not measured with itself.  --raw: no handshake and no frames.
+ * The masking key is the same for every frame, so that one prepared buffer
+ * is sent again and again and the load costs next to nothing. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+struct conn {
+    int fd;
+    size_t out;    /* bytes of the batch that are written */
+    size_t in;     /* bytes of the batch that came back */
+    size_t rounds; /* batches still to do, with this one */
+    int writing;   /* waits for EPOLLOUT */
+};
+
+static struct {
+    int raw, port, conns, window, text, idle1, idle2;
+    pid_t pid;
+    size_t size, messages;
+} o = {0, 0, 1, 1, 0, 0, 0, 0, 125, 10000};
+
+static uint8_t *batch, *answer; /* what is sent, and what must come back */
+static size_t batch_size, answer_size;
+static uint8_t buffer[1 << 18];
+
+static void die(const char *what)
+{
+    fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static void usage(void)
+{
+    fprintf(stderr, "load: see the top of load.c for the arguments\n");
+    exit(2);
+}
+
+/* --------------------------------------------------------------- messages */
+
+/* A frame's header into p; its size (RFC 6455 5.2). */
+static size_t put_header(uint8_t *p, size_t n, int masked)
+{
+    uint8_t bit = masked ? 0x80 : 0;
+    size_t at = 2, i;
+    p[0] = o.text ? 0x81 : 0x82;
+    if (n < 126) {
+        p[1] = (uint8_t)(bit | n);
+    } else if (n < 65536) {
+        p[1] = bit | 126;
+        p[2] = (uint8_t)(n >> 8);
+        p[3] = (uint8_t)n;
+        at = 4;
+    } else {
+        p[1] = bit | 127;
+        for (i = 0; i < 8; i++)
+            p[2 + i] = (uint8_t)((uint64_t)n >> (56 - 8 * i));
+        at = 10;
+    }
+    return at;
+}
+
+static void prepare(void)
+{
+    static const uint8_t key[4] = {0x37, 0xFA, 0x21, 0x3D};
+    size_t w, i;
+    batch = malloc((o.size + 14) * (size_t)o.window);
+    answer = malloc((o.size + 14) * (size_t)o.window);
+    if (!batch || !answer) die("memory");
+    for (w = 0; w < (size_t)o.window; w++) {
+        if (!o.raw) {
+            batch_size += put_header(batch + batch_size, o.size, 1);
+            memcpy(batch + batch_size, key, 4);
+            batch_size += 4;
+            answer_size += put_header(answer + answer_size, o.size, 0);
+        }
+        for (i = 0; i < o.size; i++) {
+            uint8_t c = (uint8_t)('a' + (i * 7 + w) % 26);
+            batch[batch_size++] = o.raw ? c : c ^ key[i & 3];
+            answer[answer_size++] = c;
+        }
+    }
+}
+
+/* ------------------------------------------------------------ connections */
+
+static void shake_hands(int fd)
+{
+    static const char request[] =
+        "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    char head[2048];
+    size_t n = 0;
+    if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) < 0)
+        die("send");
+    /* One byte at a time, so that nothing behind the head is taken. */
+    do {
+        if (n == sizeof head || recv(fd, head + n, 1, 0) != 1)
+            die("the handshake");
+        n++;
+    } while (n < 4 || memcmp(head + n - 4, "\r\n\r\n", 4) != 0);
+    if (n < 12 || memcmp(head, "HTTP/1.1 101", 12) != 0) {
+        fprintf(stderr, "load: refused: %.*s\n", (int)n, head);
+        exit(1);
+    }
+}
+
+/* For a raw server, a byte that comes back shows that it has accepted. */
+static void knock(int fd)
+{
+    char c = 'k';
+    if (send(fd, &c, 1, MSG_NOSIGNAL) != 1 || recv(fd, &c, 1, 0) != 1)
+        die("the first byte");
+}
+
+static int connected(void)
+{
+    struct sockaddr_in a;
+    struct timeval limit;
+    int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+    memset(&a, 0, sizeof a);
+    a.sin_family = AF_INET;
+    a.sin_port = htons((unsigned short)o.port);
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (fd < 0) die("socket");
+    limit.tv_sec = 30; /* a server that hangs must not hang the benchmark */
+    limit.tv_usec = 0;
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0) die("connect");
+    if (o.raw) knock(fd);
+    else shake_hands(fd);
+    return fd;
+}
+
+/* -------------------------------------------------------------- measuring */
+
+static double wall(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* User and system time of the server, in nanoseconds' resolution: the
+ * process clock is finer than the ticks of /proc/PID/stat. */
+static double cpu(void)
+{
+    clockid_t clock;
+    struct timespec t;
+    if (!o.pid) return 0;
+    if (clock_getcpuclockid(o.pid, &clock) != 0
+        || clock_gettime(clock, &t) != 0)
+        die("the server's CPU clock");
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static long resident(void)
+{
+    char name[64], line[256];
+    long kib = -1;
+    FILE *f;
+    sprintf(name, "/proc/%ld/status", (long)o.pid);
+    f = fopen(name, "r");
+    if (!f) die(name);
+    while (fgets(line, sizeof line, f))
+        if (strncmp(line, "VmRSS:", 6) == 0) kib = atol(line + 6);
+    fclose(f);
+    return kib * 1024;
+}
+
+/* ------------------------------------------------------------------- load */
+
+static void watch(int ep, int op, struct conn *c)
+{
+    struct epoll_event e;
+    memset(&e, 0, sizeof e);
+    e.events = EPOLLIN | (c->writing ? (unsigned)EPOLLOUT : 0u);
+    e.data.ptr = c;
+    if (epoll_ctl(ep, op, c->fd, &e) < 0) die("epoll_ctl");
+}
+
+static void write_batch(int ep, struct conn *c)
+{
+    int writing = 0;
+    while (c->out < batch_size) {
+        ssize_t n = send(c->fd, batch + c->out, batch_size - c->out,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno != EAGAIN) die("send");
+        if (n < 0) {
+            writing = 1;
+            break;
+        }
+        c->out += (size_t)n;
+    }
+    if (writing != c->writing) {
+        c->writing = writing;
+        watch(ep, EPOLL_CTL_MOD, c);
+    }
+}
+
+/* Returns 1 when the connection has done all its batches. */
+static int read_batch(int ep, struct conn *c)
+{
+    for (;;) {
+        ssize_t n = recv(c->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+        if (n < 0 && errno == EAGAIN) return 0;
+        if (n < 0) die("recv");
+        if (n == 0 || (size_t)n > answer_size - c->in
+            || memcmp(buffer, answer + c->in, (size_t)n) != 0) {
+            fprintf(stderr, "load: %s\n",
+                    n ? "what came back is not what was sent"
+                      : "the server closed the connection");
+            exit(1);
+        }
+        c->in += (size_t)n;
+        if (c->in == answer_size) {
+            c->in = c->out = 0;
+            if (--c->rounds == 0) return 1;
+            write_batch(ep, c);
+            return 0; /* the answer is not there yet: spare a recv */
+        }
+        if ((size_t)n < sizeof buffer) return 0;
+    }
+}
+
+static size_t run(int ep, struct conn *conns, size_t rounds)
+{
+    struct epoll_event events[64];
+    int left = o.conns, i, n;
+    for (i = 0; i < o.conns; i++) {
+        conns[i].rounds = rounds;
+        write_batch(ep, &conns[i]);
+    }
+    while (left) {
+        n = epoll_wait(ep, events, 64, 60000);
+        if (n == 0) {
+            fprintf(stderr, "load: nothing came back for a minute\n");
+            exit(1);
+        }
+        for (i = 0; i < n; i++) {
+            struct conn *c = events[i].data.ptr;
+            if (events[i].events & EPOLLOUT) write_batch(ep, c);
+            if (events[i].events & ~(unsigned)EPOLLOUT)
+                left -= read_batch(ep, c);
+        }
+    }
+    return rounds * (size_t)o.conns * (size_t)o.window;
+}
+
+static void load(void)
+{
+    struct conn *conns = calloc((size_t)o.conns, sizeof *conns);
+    int ep = epoll_create1(0), i;
+    size_t rounds = o.messages / ((size_t)o.conns * (size_t)o.window), n;
+    double seconds, used;
+    if (!conns) die("memory");
+    if (!rounds) rounds = 1;
+    prepare();
+    for (i = 0; i < o.conns; i++) {
+        conns[i].fd = connected();
+        watch(ep, EPOLL_CTL_ADD, &conns[i]);
+    }
+    seconds = wall();
+    used = cpu();
+    n = run(ep, conns, rounds);
+    printf("%lu %.6f %.9f\n", (unsigned long)n, wall() - seconds,
+           cpu() - used);
+}
+
+static void idle(void)
+{
+    struct timespec calm = {0, 500000000};
+    long first = 0;
+    int i;
+    for (i = 0; i < o.idle2; i++) {
+        if (i == o.idle1) {
+            nanosleep(&calm, NULL);
+            first = resident();
+        }
+        connected(); /* stays open until this program ends */
+    }
+    nanosleep(&calm, NULL);
+    printf("%ld %ld\n", first, resident());
+}
+
+int main(int argc, char **argv)
+{
+    int i;
+    for (i = 1; i < argc; i++) {
+        const char *a = argv[i];
+        if (strcmp(a, "--raw") == 0) o.raw = 1;
+        else if (strcmp(a, "--text") == 0) o.text = 1;
+        else if (i + 1 == argc) usage();
+        else if (strcmp(a, "--port") == 0) o.port = atoi(argv[++i]);
+        else if (strcmp(a, "--pid") == 0) o.pid = atoi(argv[++i]);
+        else if (strcmp(a, "--conns") == 0) o.conns = atoi(argv[++i]);
+        else if (strcmp(a, "--window") == 0) o.window = atoi(argv[++i]);
+        else if (strcmp(a, "--size") == 0) o.size = strtoul(argv[++i], 0, 10);
+        else if (strcmp(a, "--messages") == 0)
+            o.messages = strtoul(argv[++i], 0, 10);
+        else if (strcmp(a, "--idle") == 0 && i + 2 < argc) {
+            o.idle1 = atoi(argv[++i]);
+            o.idle2 = atoi(argv[++i]);
+        } else
+            usage();
+    }
+    if (!o.port || o.conns < 1 || o.window < 1 || (o.idle2 && !o.pid))
+        usage();
+    if (o.idle2) idle();
+    else load();
+    return 0;
+}

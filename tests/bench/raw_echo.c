@@ -1,0 +1,150 @@
+/* raw_echo.c - the least TCP echo server: what a WebSocket server is measured
+ * against, because nothing that reads and writes can cost less.
+ *
+ * One epoll loop, level-triggered, one shared buffer; what the kernel does
+ * not take at once is kept until it does, and meanwhile nothing is read.
+ * `raw_echo PORT` prints one line, raw://127.0.0.1:PORT; SIGTERM ends it. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { BUFFER = 65536, FDS = 70000 };
+
+/* What the kernel did not take, by descriptor; NULL almost always. */
+static struct rest {
+    char *data;
+    size_t at, size;
+} *rests[FDS];
+
+static char buffer[BUFFER];
+static volatile sig_atomic_t over;
+
+static void on_term(int sig)
+{
+    (void)sig;
+    over = 1;
+}
+
+static void watch(int ep, int op, int fd, unsigned events)
+{
+    struct epoll_event e;
+    memset(&e, 0, sizeof e);
+    e.events = events;
+    e.data.fd = fd;
+    epoll_ctl(ep, op, fd, &e);
+}
+
+static void drop(int fd)
+{
+    if (rests[fd]) free(rests[fd]->data);
+    free(rests[fd]);
+    rests[fd] = NULL;
+    close(fd);
+}
+
+static void keep(int ep, int fd, const char *data, size_t size)
+{
+    struct rest *r = malloc(sizeof *r);
+    if (!r || !(r->data = malloc(size))) exit(1);
+    memcpy(r->data, data, size);
+    r->at = 0;
+    r->size = size;
+    rests[fd] = r;
+    watch(ep, EPOLL_CTL_MOD, fd, EPOLLOUT);
+}
+
+static void on_readable(int ep, int fd)
+{
+    ssize_t n = recv(fd, buffer, sizeof buffer, 0), sent;
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (n <= 0) {
+        drop(fd);
+        return;
+    }
+    sent = send(fd, buffer, (size_t)n, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN)
+        drop(fd);
+    else if (sent < n)
+        keep(ep, fd, buffer + (sent < 0 ? 0 : sent),
+             (size_t)(n - (sent < 0 ? 0 : sent)));
+}
+
+static void on_writable(int ep, int fd)
+{
+    struct rest *r = rests[fd];
+    ssize_t sent = send(fd, r->data + r->at, r->size - r->at, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EAGAIN) return;
+    if (sent < 0) {
+        drop(fd);
+        return;
+    }
+    r->at += (size_t)sent;
+    if (r->at < r->size) return;
+    free(r->data);
+    free(r);
+    rests[fd] = NULL;
+    watch(ep, EPOLL_CTL_MOD, fd, EPOLLIN);
+}
+
+static void on_connection(int ep, int listener)
+{
+    int one = 1, fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    if (fd < 0) return;
+    if (fd >= FDS) {
+        close(fd);
+        return;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    watch(ep, EPOLL_CTL_ADD, fd, EPOLLIN);
+}
+
+int main(int argc, char **argv)
+{
+    struct sockaddr_in a;
+    struct sigaction term;
+    sigset_t block, none;
+    struct epoll_event events[256];
+    socklen_t size = sizeof a;
+    int one = 1, i, n, ep = epoll_create1(0);
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    memset(&term, 0, sizeof term);
+    term.sa_handler = on_term;
+    sigaction(SIGTERM, &term, NULL);
+    /* Taken only while waiting, so that it cannot come just before. */
+    sigemptyset(&none);
+    sigemptyset(&block);
+    sigaddset(&block, SIGTERM);
+    sigprocmask(SIG_BLOCK, &block, NULL);
+    memset(&a, 0, sizeof a);
+    a.sin_family = AF_INET;
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    a.sin_port = htons((unsigned short)(argc > 1 ? atoi(argv[1]) : 0));
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&a, sizeof a) < 0
+        || listen(listener, 1024) < 0) {
+        perror("raw_echo");
+        return 1;
+    }
+    getsockname(listener, (struct sockaddr *)&a, &size);
+    printf("raw://127.0.0.1:%d\n", ntohs(a.sin_port));
+    fflush(stdout);
+    watch(ep, EPOLL_CTL_ADD, listener, EPOLLIN);
+    while (!over) {
+        n = epoll_pwait(ep, events, 256, -1, &none);
+        for (i = 0; i < n; i++) {
+            int fd = events[i].data.fd;
+            if (fd == listener) on_connection(ep, fd);
+            else if (rests[fd]) on_writable(ep, fd);
+            else on_readable(ep, fd);
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,566 @@
+#!/bin/sh
+# Runs all tests of wsock.
+#
+#     sh tests/run.sh [--install] [--fuzz SECONDS] [--only NAME] [--list]
+#
+#     --install        first install what is missing (root, Debian or Ubuntu);
+#                      then nothing may be missing.  Without it a tool or peer
+#                      that is not there is a skip, with its reason
+#     --fuzz SECONDS   for each fuzz target (20)
+#     --only NAME      one suite, or one unit test program: see --list
+#     --list           the names, and nothing is run
+#     --help           this
+#
+# The last line counts: N passed, N failed, N skipped.  The exit status is 1
+# if anything failed.  Everything is built and logged in tests/.work.  JOBS
+# sets how many builds run at a time; PYTHON which python has the peers.
+set -u
+
+suites='build hygiene examples readme unit peers fuzz'
+install=
+fuzz=20
+only=
+usage() { sed -n '2,17s/^# \{0,1\}//p' "$0"; }
+
+here=$(cd "$(dirname "$0")" && pwd) || exit 1
+root=$(cd "$here/.." && pwd) || exit 1
+cd "$root" || exit 1
+units=$(cd tests/unit && ls test_*.c | sed 's/^test_//; s/\.c$//')
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    --install) install=--install ;;
+    --fuzz) fuzz=${2:-}; [ $# -gt 1 ] && shift ;;
+    --only) only=${2:-}; [ $# -gt 1 ] && shift ;;
+    --list) echo "suites: $suites"; echo "unit tests:" $units; exit 0 ;;
+    --help) usage; exit 0 ;;
+    *) usage >&2; exit 2 ;;
+    esac
+    shift
+done
+case $fuzz in
+'' | *[!0-9]*) usage >&2; exit 2 ;;
+esac
+if [ -n "$only" ]; then
+    case " $suites " in
+    *" $only "*) suites=$only ;;
+    *)
+        case " "$(echo $units)" " in
+        *" $only "*) suites=unit; units=$only ;;
+        *) echo "run.sh: no suite or unit test is called $only" >&2; exit 2 ;;
+        esac ;;
+    esac
+fi
+
+work=$here/.work
+mkdir -p "$work" || exit 1
+jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
+passed=0 failed=0 skipped=0
+
+# ---------------------------------------------------------------- results --
+
+pass() { passed=$((passed + 1)); }
+
+fail() { # what, log
+    failed=$((failed + 1))
+    echo "FAIL $1"
+    if [ -n "${2:-}" ] && [ -f "$2" ]; then
+        tail -n 60 "$2" | sed 's/^/    /'
+    fi
+}
+
+# Something is not there: with --install that is a failure.
+missing() { # what, why
+    if [ -n "$install" ]; then
+        fail "$1: $2 (and --install was given)"
+    else
+        skipped=$((skipped + 1))
+        echo "SKIP $1: $2"
+    fi
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Adds a line `N passed, N failed[, N skipped]` to the counts; 1 if there is
+# none, as when the program crashed.
+count_line() { # line
+    set -- $(printf '%s\n' "$1" | sed -n \
+        's/.*\([0-9][0-9]*\) passed, \([0-9][0-9]*\) failed.*/&/p' |
+        sed 's/^.*[^0-9]\([0-9][0-9]* passed,\)/\1/' | tr -c '0-9\n' ' ')
+    [ $# -ge 2 ] || return 1
+    passed=$((passed + $1)) failed=$((failed + $2))
+    skipped=$((skipped + ${3:-0}))
+}
+
+# ------------------------------------------------------------------- jobs --
+# A job is a name and a command for sh.  Jobs run $jobs at a time; settle
+# waits for all and reports them in the order in which they were given.
+
+begin() {
+    rm -rf "$work/jobs"
+    mkdir -p "$work/jobs"
+    job_count=0
+}
+
+job() { # name, command
+    job_count=$((job_count + 1))
+    path=$work/jobs/$(printf '%04d' $job_count)
+    printf '%s\n' "$1" >"$path.name"
+    printf '%s\n' "$2" >"$path.sh"
+}
+
+limit=
+have timeout && limit='timeout 120'
+
+run_jobs() {
+    # A job's own failure must not end xargs, so its status goes to a file.
+    ls "$work"/jobs/*.sh 2>/dev/null | sed 's/\.sh$//' | xargs -P "$jobs" \
+        -n 1 sh -c "$limit"' sh "$0.sh" >"$0.log" 2>&1; echo $? >"$0.status"'
+}
+
+# One pass or failure a job; with `counted` the job's last line counts.
+settle() { # [counted]
+    run_jobs
+    for path in "$work"/jobs/*.sh; do
+        [ -f "$path" ] || continue
+        path=${path%.sh}
+        name=$(cat "$path.name")
+        status=$(cat "$path.status" 2>/dev/null || echo 1)
+        if [ "${1:-}" = counted ]; then
+            before=$failed
+            line=$(tail -n 1 "$path.log")
+            if count_line "$line"; then
+                [ "$status" = 0 ] && [ "$failed" = "$before" ] && continue
+                # A failure that the program did not count: a leak, a
+                # sanitizer's or valgrind's complaint.
+                [ "$failed" = "$before" ] && failed=$((failed + 1))
+                failed=$((failed - 1))
+                fail "$name (status $status)" "$path.log"
+            else
+                fail "$name: no summary, status $status" "$path.log"
+            fi
+        elif [ "$status" = 0 ]; then
+            pass
+        else
+            fail "$name (status $status)" "$path.log"
+        fi
+    done
+}
+
+# ---------------------------------------------------------------- install --
+
+package_known() { apt-cache show "$1" >/dev/null 2>&1; }
+
+install_all() {
+    echo "== install"
+    if ! have apt-get || [ "$(id -u)" != 0 ]; then
+        echo "--install needs root on Debian or Ubuntu" >&2
+        exit 1
+    fi
+    DEBIAN_FRONTEND=noninteractive
+    export DEBIAN_FRONTEND
+    wanted=
+    have gcc || wanted="$wanted gcc libc6-dev"
+    have g++ || wanted="$wanted g++"
+    have clang || wanted="$wanted clang"
+    have valgrind || wanted="$wanted valgrind"
+    have node || wanted="$wanted nodejs"
+    have npm || wanted="$wanted npm"
+    [ -x /usr/bin/python3 ] || wanted="$wanted python3"
+    /usr/bin/python3 -c 'import websockets' 2>/dev/null ||
+        wanted="$wanted python3-websockets"
+    have nm || wanted="$wanted binutils"
+    [ -e /usr/include/stdio.h ] || wanted="$wanted libc6-dev"
+    [ -z "$wanted" ] && sanitizers_work && return
+    apt-get update >"$work/install.log" 2>&1 ||
+        { fail "apt-get update" "$work/install.log"; return; }
+    if [ -n "$wanted" ]; then
+        apt-get install -y --no-install-recommends $wanted \
+            >>"$work/install.log" 2>&1 ||
+            fail "apt-get install$wanted" "$work/install.log"
+    fi
+    sanitizers_work && return
+    # The sanitizers' runtime goes by several names.
+    version=$(clang -dumpversion 2>/dev/null | sed 's/\..*//')
+    for package in "libclang-rt-$version-dev" \
+        "libclang-common-$version-dev" libclang-rt-dev; do
+        package_known "$package" || continue
+        apt-get install -y --no-install-recommends "$package" \
+            >>"$work/install.log" 2>&1
+        sanitizers_work && return
+    done
+    fail "no runtime for clang's sanitizers" "$work/install.log"
+}
+
+sanitizers_work() {
+    have clang || return 1
+    echo 'int main(void) { return 0; }' >"$work/probe.c"
+    clang -fsanitize=address,undefined -o "$work/probe" "$work/probe.c" \
+        >"$work/probe.log" 2>&1 && "$work/probe"
+}
+
+# ------------------------------------------------------------------ build --
+# Every compiler and language mode, with all warnings as errors; what is
+# built is also run.
+
+warnings='-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion
+    -Wcast-qual -Wundef -Wpointer-arith -Wwrite-strings -Wvla -Wformat=2
+    -Wdouble-promotion -Wredundant-decls -Werror'
+warnings=$(echo $warnings)
+c_warnings="$warnings -Wstrict-prototypes -Wold-style-definition
+    -Wbad-function-cast"
+c_warnings=$(echo $c_warnings)
+
+build_job() { # compiler, its flags, a word for the name
+    out=$work/build/$(echo "$1.$3" | tr -d +)
+    p=tests/platform
+    job "$1 $3, two units" "set -e; $1 $2 -O2 -c -o $out.i.o \
+        $p/implementation.c; $1 $2 -c -o $out.e.o $p/every_function.c; \
+        $1 $2 -c -o $out.u.o $p/use.c; \
+        $1 -o $out.two $out.i.o $out.e.o $out.u.o; $out.two"
+    job "$1 $3, WSOCK_STATIC" "set -e; $1 $2 -O1 -DONE_UNIT -DWSOCK_STATIC \
+        -o $out.static $p/use.c; $out.static"
+    job "$1 $3, WSOCK_USE_POLL" "set -e; $1 $2 -O1 -DONE_UNIT \
+        -DWSOCK_USE_POLL -o $out.poll $p/use.c; $out.poll"
+}
+
+suite_build() {
+    mkdir -p "$work/build"
+    begin
+    for cc in gcc clang; do
+        have $cc || { missing "build with $cc" "no $cc"; continue; }
+        for std in c99 c11 gnu17; do
+            build_job $cc "-std=$std $c_warnings" $std
+        done
+    done
+    for cc in g++ clang++; do
+        have $cc || { missing "build with $cc" "no $cc"; continue; }
+        quiet=
+        [ $cc = clang++ ] && quiet=-Wno-deprecated # a .c file as C++
+        for std in c++11 c++20; do
+            build_job $cc "-x c++ -std=$std $warnings $quiet" $std
+        done
+    done
+    settle
+}
+
+# ---------------------------------------------------------------- hygiene --
+
+check() { # name, command that prints what is wrong: nothing is good
+    "$2" >"$work/check.log" 2>&1
+    if [ -s "$work/check.log" ]; then
+        fail "$1" "$work/check.log"
+    else
+        pass
+    fi
+}
+
+long_lines() {
+    for f in wsock.h examples/*.c tests/unit/*.[ch] tests/platform/*.c \
+        tests/fuzz/*.[ch]; do
+        [ -f "$f" ] || continue
+        awk -v f="$f" 'length($0) > 80 {
+            print f ":" NR ": " length($0) " columns" }' "$f"
+    done
+}
+
+odd_bytes() { # tabs, carriage returns, blanks at the end, non-ASCII
+    LC_ALL=C grep -n "$(printf '[\t\r]\\|[ ]$\\|[^ -~]')" wsock.h | head -n 20
+}
+
+long_functions() {
+    awk '/^[A-Za-z].*\(/ { name = $0; at = NR }
+         /^\{/ { start = NR }
+         /^\}/ && start { if (NR - start + 1 > 60)
+             print "wsock.h:" start ": " NR - start + 1 " lines: " name
+             start = 0 }' wsock.h
+}
+
+leftovers() {
+    grep -n 'TODO\|FIXME\|XXX\|HACK\|#if 0' wsock.h
+}
+
+# -fno-pic: a constant table with pointers in it stays a constant.
+hygiene_object() { # flags
+    gcc -std=c99 -O2 -fno-pic -fno-pie $1 -c -o "$work/hygiene.o" \
+        tests/platform/implementation.c
+}
+
+exported_symbols() {
+    hygiene_object "" || return
+    nm -g --defined-only "$work/hygiene.o" | awk '{ print $3 }' |
+        grep -v '^wsock_[a-z]' || true
+}
+
+static_exports() {
+    hygiene_object -DWSOCK_STATIC || return
+    nm -g --defined-only "$work/hygiene.o" | awk '{ print $3 }'
+}
+
+# Nothing hidden: no variables of the library's own.
+variables() {
+    hygiene_object "" || return
+    nm "$work/hygiene.o" | awk '$2 ~ /^[BbDdCcGgSs]$/'
+}
+
+# Macros that the header itself defines and that are still defined behind it.
+macros_left() {
+    printf '#define WSOCK_IMPLEMENTATION\n#include "%s/wsock.h"\n' "$root" \
+        >"$work/macros.c"
+    gcc -std=c99 -dM -E "$work/macros.c" | awk '{ print $2 }' |
+        sed 's/(.*//' | sort -u >"$work/macros.all"
+    sed -n 's/^ *# *define  *\([A-Za-z_0-9]*\).*/\1/p' wsock.h | sort -u \
+        >"$work/macros.own"
+    comm -12 "$work/macros.all" "$work/macros.own" >"$work/macros.left"
+}
+
+macro_count() {
+    macros_left
+    n=$(grep -c '' "$work/macros.left")
+    [ "$n" -le 20 ] || { echo "$n macros are left:"; cat "$work/macros.left"; }
+}
+
+macro_names() {
+    macros_left
+    # Feature-test macros have the names that the C library gives them.
+    grep -v '^WSOCK_[A-Z]' "$work/macros.left" |
+        grep -v '^_GNU_SOURCE$\|^_POSIX_C_SOURCE$\|^_DARWIN_C_SOURCE$' |
+        grep -v '^_DEFAULT_SOURCE$\|^_XOPEN_SOURCE$\|^_BSD_SOURCE$'
+}
+
+# What is declared is what every_function.c names, so that none is forgotten.
+declared_functions() {
+    sed -n '/^#ifndef WSOCK_H/,/^#endif .* WSOCK_H/p' wsock.h |
+        grep -o '\bwsock_[a-z_]*(' | tr -d '(' | sort -u |
+        grep -v '_t$' >"$work/declared"
+    grep -o 'F(wsock_[a-z_]*)' tests/platform/every_function.c |
+        sed 's/F(\(.*\))/\1/' | sort -u >"$work/named"
+    sed -n 's/^WSOCK_API.*[ *]\(wsock_[a-z_]*\)(.*/\1/p' wsock.h | sort -u |
+        comm -23 - "$work/named"
+}
+
+suite_hygiene() {
+    check "lines of more than 80 columns" long_lines
+    check "tabs, blanks at the end, bytes that are not ASCII" odd_bytes
+    check "functions of more than 60 lines" long_functions
+    check "notes that were left behind" leftovers
+    if ! have gcc || ! have nm; then
+        missing "symbols and macros" "no gcc or nm"
+        return
+    fi
+    check "exported symbols that do not begin with wsock_" exported_symbols
+    check "symbols that WSOCK_STATIC exports" static_exports
+    check "variables" variables
+    check "more than 20 macros left behind" macro_count
+    check "macros left behind that do not begin with WSOCK_" macro_names
+    check "functions that every_function.c does not name" declared_functions
+}
+
+# --------------------------------------------------------------- examples --
+# Each is built by the line that stands in its first comment, then run.
+
+# Starts a server that prints its URL, and waits for that line.  Sets url
+# and server; url is empty if it did not come.
+start_server() { # log, command...
+    log=$1
+    shift
+    "$@" >"$log" 2>&1 &
+    server=$!
+    url=
+    turns=0
+    while [ -z "$url" ] && [ $turns -lt 100 ]; do
+        url=$(sed -n 's/.*\(ws:\/\/[^ ]*\).*/\1/p' "$log" | head -n 1)
+        [ -n "$url" ] || sleep 0.1
+        kill -0 $server 2>/dev/null || turns=100
+        turns=$((turns + 1))
+    done
+}
+
+suite_examples() {
+    have cc || { missing "examples" "no cc"; return; }
+    dir=$work/examples
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    ln -s "$root/examples" "$dir/examples"
+    ln -s "$root/wsock.h" "$dir/wsock.h"
+    begin
+    for f in examples/*.c; do
+        line=$(sed -n '1,/\*\//s/^ \*  *\(cc .*\)$/\1/p' "$f" | head -n 1)
+        if [ -z "$line" ]; then
+            fail "$f: no compiler line in its first comment"
+            continue
+        fi
+        job "$f: $line" "cd '$dir' && $line -Wall -Wextra -Werror"
+    done
+    settle
+    for name in core_without_sockets custom_io; do
+        [ -x "$dir/$name" ] || continue
+        if (cd "$dir" && $limit "./$name") >"$dir/$name.log" 2>&1; then
+            pass
+        else
+            fail "examples/$name, run" "$dir/$name.log"
+        fi
+    done
+    [ -x "$dir/echo_server" ] && [ -x "$dir/client_hello" ] || return
+    start_server "$dir/echo_server.log" "$dir/echo_server" --port 0
+    if [ -z "$url" ]; then
+        fail "examples/echo_server does not start" "$dir/echo_server.log"
+    elif [ "$("$dir/client_hello" "$url" 2>"$dir/hello.log")" = hello ]; then
+        pass
+    else
+        fail "examples/client_hello against echo_server" "$dir/hello.log"
+    fi
+    kill -TERM $server 2>/dev/null
+    if wait $server; then pass; else
+        fail "examples/echo_server does not end well" "$dir/echo_server.log"
+    fi
+}
+
+# ----------------------------------------------------------------- readme --
+# The programs of README.md and of the manual are extracted, built with all
+# warnings as errors, and run against each other on a free port.
+
+extract() { # file that gets numbers and .c; stdin: lines of code
+    awk -v out="$1" '
+        /^#define WSOCK_IMPLEMENTATION/ { n++; on = 1 }
+        on { print > (out n ".c") }
+        /^}/ && on && main { on = 0 }
+        /^int main/ { main = 1 }
+        !on { main = 0 }'
+}
+
+suite_readme() {
+    have cc || { missing "readme" "no cc"; return; }
+    dir=$work/readme
+    rm -rf "$dir"
+    mkdir -p "$dir"
+    awk '/^```c$/ { on = 1; next } /^```/ { on = 0 } on' README.md |
+        extract "$dir/readme"
+    # In the manual a program is what stands five columns in.
+    sed -n '1,/^#ifndef WSOCK_H/s/^ \*     //p' wsock.h |
+        extract "$dir/manual"
+    # A port that nothing else is likely to have: the programs say 9001.
+    port=$((20000 + $$ % 30000))
+    begin
+    for f in "$dir"/*.c; do
+        [ -f "$f" ] || { fail "README.md has no programs"; return; }
+        sed "s/:9001/:$port/" "$f" >"$f.new" && mv "$f.new" "$f"
+        grep -q 'int main' "$f" || continue
+        job "the program $(basename "$f")" \
+            "cc -std=c99 $c_warnings -O1 -I'$root' -o '${f%.c}' '$f'"
+    done
+    [ $job_count -ge 4 ] || fail "fewer programs than README and manual have"
+    settle
+    for s in "$dir"/*.c; do
+        grep -q wsock_listen "$s" && [ -x "${s%.c}" ] || continue
+        "${s%.c}" >"$dir/server.log" 2>&1 &
+        server=$!
+        for c in "$dir"/*.c; do
+            grep -q wsock_connect "$c" && [ -x "${c%.c}" ] || continue
+            readme_client "$c" "$s"
+        done
+        kill $server 2>/dev/null
+        wait $server 2>/dev/null
+    done
+}
+
+# The server may not listen yet: a refused connection is tried again.
+readme_client() { # client.c, server.c
+    turns=0
+    while [ $turns -lt 50 ]; do
+        got=$($limit "${1%.c}" 2>"$dir/client.log")
+        [ -n "$got" ] && break
+        turns=$((turns + 1))
+        sleep 0.1
+    done
+    case $got in
+    hello | joined) pass ;;
+    *) fail "$(basename "$1") against $(basename "$2"): got \"$got\"" \
+        "$dir/client.log" ;;
+    esac
+}
+
+# ------------------------------------------------------------------- unit --
+
+unit_jobs() { # word, compile command, run command (%: the program), units
+    for t in $4; do
+        out=$work/unit/$t.$1
+        run=$(echo "$3" | sed "s|%|$out|")
+        job "unit test_$t, $1" "$2 -pthread -o '$out' \
+            tests/unit/test_$t.c || exit 1; $run"
+    done
+}
+
+suite_unit() {
+    mkdir -p "$work/unit"
+    flags='-std=gnu99 -g -Wall -Wextra -Werror'
+    sanitize='-fsanitize=address,undefined -fno-sanitize-recover=undefined'
+    begin
+    if have gcc; then
+        unit_jobs O2 "gcc $flags -O2" "%" "$units"
+    else
+        missing "unit tests" "no gcc"
+    fi
+    if sanitizers_work; then
+        unit_jobs sanitized "clang $flags -O1 $sanitize" "%" "$units"
+    else
+        missing "unit tests under ASan and UBSan" "clang cannot build them"
+    fi
+    sockets=
+    for t in $units; do
+        case $t in api | io | loop) sockets="$sockets $t" ;; esac
+    done
+    if have gcc; then
+        unit_jobs use_poll "gcc $flags -O1 -DWSOCK_USE_POLL" "%" "$sockets"
+    fi
+    if have gcc && have valgrind; then
+        # TEST_QUICK: samples where there are millions of cases.
+        unit_jobs valgrind "gcc $flags -O1" "TEST_QUICK=1 valgrind -q \
+            --error-exitcode=9 --leak-check=full --show-leak-kinds=all \
+            --errors-for-leak-kinds=all --track-fds=no %" "$units"
+    else
+        missing "unit tests under valgrind" "no valgrind"
+    fi
+    settle counted
+}
+
+# --------------------------------------------------------- peers and fuzz --
+
+# A script that prints its own lines and closes with the counts.
+script() { # name, command...
+    name=$1
+    shift
+    log=$work/$name.log
+    { "$@" 2>&1; echo $? >"$work/$name.status"; } | tee "$log" | sed '$d'
+    before=$failed
+    status=$(cat "$work/$name.status")
+    count_line "$(tail -n 1 "$log")" || { fail "$name: no summary" "$log"
+        return; }
+    [ "$status" = 0 ] || [ "$failed" != "$before" ] ||
+        fail "$name: status $status" "$log"
+}
+
+suite_peers() {
+    [ -x /usr/bin/python3 ] && PYTHON=${PYTHON:-/usr/bin/python3} &&
+        export PYTHON
+    for s in tests/peers/run.sh; do
+        [ -f "$s" ] || { missing peers "no $s"; continue; }
+        script peers sh "$s" $install
+    done
+}
+
+suite_fuzz() {
+    [ -f tests/fuzz/run.sh ] || { missing fuzz "no tests/fuzz/run.sh"
+        return; }
+    script fuzz sh tests/fuzz/run.sh "$fuzz" $install
+}
+
+# -------------------------------------------------------------------- all --
+
+[ -n "$install" ] && install_all
+for suite in $suites; do
+    echo "== $suite"
+    "suite_$suite"
+done
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]

@@ -1,0 +1,942 @@
+/* The connection layer over transports that are not sockets: the memory
+ * pair with all its whims, and a filter that behaves as TLS does. */
+#define WSOCK_IMPLEMENTATION
+#include "../../wsock.h"
+#include "test.h"
+#include <errno.h>
+#include <sys/socket.h>
+
+/* ------------------------------------------------------ the toy filter --
+ * A wsock_io around another one.  Everything travels in records of a type, a
+ * 16-bit length and an XORed body.  It does what makes TLS hard to fit in:
+ * a handshake of its own in `open`; reads that take more from below than
+ * they hand out, so that what is held back no longer shows below; every
+ * fifth record a demand for a new key, which has to be answered with a write
+ * before anything more is read; and a write that has been encoded already
+ * when the transport below refuses it. */
+
+enum { RECORD_HELLO = 1, RECORD_DATA = 2, RECORD_REKEY = 3, RECORD_OK = 4,
+       RECORD_END = 5, RECORD_MOST = 1000 };
+
+typedef struct filter {
+    const wsock_io *below;
+    size_t most;        /* bytes that one read hands out; 0: any */
+    bytes raw;          /* encoded, from below */
+    size_t raw_at;
+    bytes plain;        /* decoded, held back */
+    size_t plain_at;
+    bytes out;          /* encoded, not yet taken below */
+    size_t out_at;
+    size_t accepted;    /* of a write whose record waits in `out` */
+    int hello_sent, hello_came, ended, end_sent;
+    int broken;         /* writing has failed; reading may go on */
+    int records, rekeys_sent, rekeys_answered;
+    uint8_t key;
+} filter;
+
+static void filter_record(filter *f, int type, const void *data, size_t n)
+{
+    uint8_t head[3];
+    size_t i, at;
+    head[0] = (uint8_t)type;
+    head[1] = (uint8_t)(n >> 8);
+    head[2] = (uint8_t)n;
+    bytes_put(&f->out, head, 3);
+    at = f->out.size;
+    bytes_put(&f->out, data, n);
+    for (i = 0; i < n; i++)
+        f->out.data[at + i] ^= 0x5C;
+}
+
+/* 0 when all is out, else what the transport below said. */
+static int filter_push(filter *f)
+{
+    if (f->broken)
+        f->out_at = f->out.size = 0;
+    while (f->out_at < f->out.size) {
+        wsock_buf buf;
+        ptrdiff_t n;
+        buf.data = f->out.data + f->out_at;
+        buf.size = f->out.size - f->out_at;
+        n = f->below->write(f->below->user, &buf, 1);
+        if (n == WSOCK_TRANSPORT_ERROR)
+            f->broken = 1;
+        if (n < 0)
+            return (int)n;
+        f->out_at += (size_t)n;
+    }
+    f->out_at = f->out.size = 0;
+    return 0;
+}
+
+/* Decodes one record if it is there whole. */
+static int filter_decode(filter *f)
+{
+    size_t left = f->raw.size - f->raw_at, n, i;
+    uint8_t *p = f->raw.data + f->raw_at;
+    if (left < 3)
+        return 0;
+    n = (size_t)p[1] << 8 | p[2];
+    if (left < 3 + n)
+        return 0;
+    for (i = 0; i < n; i++)
+        p[3 + i] ^= 0x5C;
+    switch (p[0]) {
+    case RECORD_HELLO: f->hello_came = 1; break;
+    case RECORD_DATA: bytes_put(&f->plain, p + 3, n); break;
+    case RECORD_REKEY:
+        filter_record(f, RECORD_OK, "", 0);
+        f->rekeys_answered++;
+        break;
+    case RECORD_OK: break;
+    case RECORD_END: f->ended = 1; break;
+    default: test_die("the filter read a record that is none");
+    }
+    f->raw_at += 3 + n;
+    if (f->raw_at == f->raw.size)
+        f->raw_at = f->raw.size = 0;
+    return 1;
+}
+
+/* More from below.  1: something came; 0: the end below; else WANT, error. */
+static int filter_pull(filter *f)
+{
+    uint8_t buffer[4096];
+    ptrdiff_t n = f->below->read(f->below->user, buffer, sizeof buffer);
+    if (n > 0) {
+        bytes_put(&f->raw, buffer, (size_t)n);
+        return 1;
+    }
+    return (int)n;
+}
+
+static int filter_open(void *user, const char *host, int port)
+{
+    filter *f = (filter *)user;
+    int r, pushed;
+    if (f->below->open) {
+        r = f->below->open(f->below->user, host, port);
+        if (r)
+            return r;
+    }
+    if (!f->hello_sent) {
+        f->hello_sent = 1;
+        filter_record(f, RECORD_HELLO, "hello", 5);
+    }
+    pushed = filter_push(f);
+    if (pushed == WSOCK_TRANSPORT_ERROR)
+        return pushed;
+    while (!f->hello_came) {
+        if (filter_decode(f))
+            continue;
+        r = filter_pull(f);
+        if (r == 0)
+            return WSOCK_TRANSPORT_ERROR; /* ended before the handshake */
+        if (r < 0)
+            return pushed && r == WSOCK_WANT_READ ? pushed : r;
+    }
+    return pushed;
+}
+
+static ptrdiff_t filter_read(void *user, void *data, size_t size)
+{
+    filter *f = (filter *)user;
+    int r;
+    for (;;) {
+        size_t n = f->plain.size - f->plain_at;
+        /* An answer that is owed goes first: a read that has to write. */
+        r = filter_push(f);
+        if (r)
+            return r;
+        if (n) {
+            if (n > size)
+                n = size;
+            if (f->most && n > f->most)
+                n = f->most;
+            memcpy(data, f->plain.data + f->plain_at, n);
+            f->plain_at += n;
+            if (f->plain_at == f->plain.size)
+                f->plain_at = f->plain.size = 0;
+            return (ptrdiff_t)n;
+        }
+        if (f->ended)
+            return 0;
+        if (filter_decode(f))
+            continue;
+        r = filter_pull(f);
+        if (r == 0)
+            return WSOCK_TRANSPORT_ERROR; /* cut off without RECORD_END */
+        if (r < 0)
+            return r;
+    }
+}
+
+static ptrdiff_t filter_write(void *user, const wsock_buf *bufs, size_t count)
+{
+    filter *f = (filter *)user;
+    int r;
+    if (!f->accepted) {
+        uint8_t record[RECORD_MOST];
+        size_t n = 0, i, k;
+        for (i = 0; i < count; i++) {
+            k = bufs[i].size < RECORD_MOST - n ? bufs[i].size
+                                               : RECORD_MOST - n;
+            memcpy(record + n, bufs[i].data, k);
+            n += k;
+        }
+        if (++f->records % 5 == 0) {
+            filter_record(f, RECORD_REKEY, "", 0);
+            f->rekeys_sent++;
+        }
+        filter_record(f, RECORD_DATA, record, n);
+        f->accepted = n;
+    }
+    /* Until the record is out, the same bytes are offered again. */
+    r = filter_push(f);
+    if (r)
+        return r;
+    {
+        ptrdiff_t taken = (ptrdiff_t)f->accepted;
+        f->accepted = 0;
+        return taken;
+    }
+}
+
+static int filter_finish(void *user)
+{
+    filter *f = (filter *)user;
+    int r;
+    if (!f->end_sent) {
+        f->end_sent = 1;
+        filter_record(f, RECORD_END, "", 0);
+    }
+    r = filter_push(f);
+    if (r)
+        return r;
+    return f->below->finish ? f->below->finish(f->below->user) : 0;
+}
+
+static int filter_wait(void *user, int wants, int timeout)
+{
+    filter *f = (filter *)user;
+    return f->below->wait(f->below->user, wants, timeout);
+}
+
+static intptr_t filter_fd(void *user)
+{
+    filter *f = (filter *)user;
+    return f->below->fd ? f->below->fd(f->below->user) : -1;
+}
+
+static void filter_explain(void *user, wsock_failure *failure)
+{
+    filter *f = (filter *)user;
+    (void)f;
+    failure->tls_code = 42;
+}
+
+static void filter_close(void *user)
+{
+    filter *f = (filter *)user;
+    if (f->below->close)
+        f->below->close(f->below->user);
+}
+
+static void filter_init(filter *f, wsock_io *io, const wsock_io *below)
+{
+    memset(f, 0, sizeof *f);
+    memset(io, 0, sizeof *io);
+    f->below = below;
+    bytes_put(&f->raw, "", 0); /* so that its data is never NULL */
+    bytes_put(&f->out, "", 0);
+    io->open = filter_open;
+    io->read = filter_read;
+    io->write = filter_write;
+    io->finish = filter_finish;
+    io->wait = below->wait ? filter_wait : NULL;
+    io->fd = below->fd ? filter_fd : NULL;
+    io->explain = filter_explain;
+    io->close = filter_close;
+    io->user = f;
+}
+
+static void filter_free(filter *f)
+{
+    bytes_free(&f->raw);
+    bytes_free(&f->plain);
+    bytes_free(&f->out);
+}
+
+/* ------------------------------------------------------- conversations -- */
+
+typedef struct world {
+    test_system system;
+    test_link link;
+    test_peer peer;
+    wsock_failure why;  /* the client's account, after a failure */
+    filter filters[2];
+    wsock_io filtered[2];
+    wsock *ws;
+} world;
+
+/* A client (blocking or polled) and a polled echo server, not yet attached.
+ */
+static void world_init(world *w, unsigned flags, int filtered)
+{
+    wsock_options o;
+    int i;
+    memset(w, 0, sizeof *w);
+    test_system_init(&w->system);
+    test_link_init(&w->link);
+    w->link.pump = test_peer_pump;
+    w->link.user = &w->peer;
+    w->link.system = &w->system;
+    w->peer.link = &w->link;
+    for (i = 0; i < 2; i++) {
+        if (filtered)
+            filter_init(&w->filters[i], &w->filtered[i], &w->link.io[i]);
+        else
+            w->filtered[i] = w->link.io[i];
+    }
+    memset(&o, 0, sizeof o);
+    o.system = &w->system.system;
+    o.flags = flags;
+    w->ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+    o.flags = WSOCK_NONBLOCKING;
+    w->peer.ws = wsock_new(WSOCK_SERVER, NULL, &o);
+    CHECK(w->ws && w->peer.ws);
+}
+
+static void world_free(world *w)
+{
+    wsock_free(w->ws);
+    wsock_free(w->peer.ws);
+    CHECK_INT(w->link.end[0].closed, 1);
+    CHECK_INT(w->link.end[1].closed, 1);
+    CHECK_NO_LEAK(&w->system);
+    filter_free(&w->filters[0]);
+    filter_free(&w->filters[1]);
+    bytes_free(&w->peer.log);
+    test_link_free(&w->link);
+}
+
+static const size_t sizes[] = { 0, 1, 125, 126, 1000, 4096 };
+
+/* Receives one echo in pieces.  Returns the first result that is not OK. */
+static int receive_echo(wsock *ws, const uint8_t *want, size_t n,
+                        size_t buffer)
+{
+    uint8_t got[1024];
+    wsock_status status;
+    size_t sum = 0;
+    int r;
+    do {
+        memset(&status, 0, sizeof status);
+        r = wsock_receive(ws, got, buffer, &status);
+        if (r != WSOCK_OK)
+            return r;
+        if (!CHECK(sum + status.bytes <= n) || !CHECK(status.bytes <= buffer))
+            return WSOCK_PROTOCOL_ERROR;
+        CHECK_INT(status.kind & 15, WSOCK_BINARY);
+        CHECK_BYTES(got, status.bytes, want + sum, status.bytes);
+        /* "FRAGMENT means that the buffer is full" */
+        if (status.kind & WSOCK_FRAGMENT)
+            CHECK_INT(status.bytes, buffer);
+        sum += status.bytes;
+    } while (status.kind & WSOCK_FRAGMENT);
+    CHECK_INT(sum, n);
+    return WSOCK_OK;
+}
+
+/* Connect, echo every size, close.  Returns the first failure. */
+static int blocking_conversation(world *w)
+{
+    uint8_t *data = test_pattern(5000);
+    size_t i;
+    int r;
+    CHECK_RESULT(wsock_attach(w->peer.ws, &w->filtered[1]), WSOCK_OK);
+    r = wsock_attach(w->ws, &w->filtered[0]);
+    for (i = 0; r == WSOCK_OK && i < sizeof sizes / sizeof sizes[0]; i++) {
+        r = wsock_send(w->ws, WSOCK_BINARY, data, sizes[i]);
+        if (r == WSOCK_OK)
+            r = receive_echo(w->ws, data, sizes[i], 1 + i * 200);
+    }
+    if (r == WSOCK_OK)
+        r = wsock_close(w->ws, 1000, "bye");
+    if (r != WSOCK_OK) { /* the client is gone: so is its end */
+        w->why = *wsock_why(w->ws);
+        CHECK_RESULT(w->why.code, r);
+        CHECK_RESULT(wsock_error(w->ws), r);
+        CHECK(wsock_error_text(w->ws)[0]);
+        /* It sticks. */
+        CHECK_RESULT(wsock_send(w->ws, WSOCK_TEXT, "x", 1), r);
+        CHECK_RESULT(wsock_close(w->ws, 1000, ""), r);
+        CHECK_INT(wsock_state(w->ws), WSOCK_STATE_CLOSED);
+        wsock_free(w->ws);
+        w->ws = NULL;
+    }
+    test_peer_end(&w->peer);
+    free(data);
+    return r;
+}
+
+static void check_blocking(size_t max_read, size_t max_write, int want_every,
+                           size_t capacity, int filtered)
+{
+    world w;
+    int i;
+    test_note("read %lu, write %lu, want %d, capacity %lu, filtered %d",
+              (unsigned long)max_read, (unsigned long)max_write, want_every,
+              (unsigned long)capacity, filtered);
+    world_init(&w, 0, filtered);
+    for (i = 0; i < 2; i++) {
+        w.link.end[i].max_read = max_read;
+        w.link.end[i].max_write = max_write;
+        w.link.end[i].want_every = want_every;
+        w.link.end[i].capacity = capacity;
+    }
+    CHECK_RESULT(blocking_conversation(&w), WSOCK_OK);
+    CHECK_RESULT(wsock_error(w.ws), w.ws ? WSOCK_OK : WSOCK_NO_MEMORY);
+    CHECK_INT(w.peer.opens, 1);
+    CHECK_INT(w.peer.closes, 1);
+    CHECK(bytes_find(&w.peer.log, "CLOSE 1000 \"bye\" WSOCK_OK\n") != NULL);
+    CHECK_INT(wsock_state(w.ws), WSOCK_STATE_CLOSED);
+    if (filtered) {
+        CHECK(w.filters[0].rekeys_answered > 0);
+        CHECK(w.filters[1].rekeys_answered > 0);
+    }
+    world_free(&w);
+}
+
+TEST(blocking_over_the_memory_pair)
+{
+    check_blocking(0, 0, 0, 0, 0);
+    check_blocking(1, 0, 0, 0, 0);
+    check_blocking(0, 1, 0, 0, 0);
+    check_blocking(1, 1, 0, 0, 0);
+    check_blocking(1, 1, 2, 0, 0);
+    check_blocking(7, 5, 3, 11, 0);
+    check_blocking(0, 0, 2, 0, 0);
+    check_blocking(0, 0, 0, 1, 0);
+    check_blocking(0, 0, 5, 100, 0);
+}
+
+/* The same through a filter that behaves as TLS does. */
+TEST(blocking_through_a_filter)
+{
+    check_blocking(0, 0, 0, 0, 1);
+    check_blocking(1, 0, 0, 0, 1);
+    check_blocking(0, 1, 0, 0, 1);
+    check_blocking(1, 1, 2, 0, 1);
+    check_blocking(7, 5, 3, 200, 1);
+    check_blocking(0, 0, 2, 100, 1);
+}
+
+/* A filter that hands out few bytes at a time, of many that it holds. */
+TEST(held_back_bytes_are_read)
+{
+    size_t most;
+    for (most = 1; most <= 64; most *= 4) {
+        world w;
+        test_note("%lu bytes a read", (unsigned long)most);
+        world_init(&w, 0, 1);
+        w.filters[0].most = w.filters[1].most = most;
+        CHECK_RESULT(blocking_conversation(&w), WSOCK_OK);
+        CHECK_INT(w.peer.closes, 1);
+        world_free(&w);
+    }
+}
+
+/* Every call of the client's transport fails in turn: the result is
+ * CONNECTION_LOST, `explain` is heard, `close` comes once, and the server
+ * sees one CLOSE. */
+static void every_call_fails(int side, int filtered)
+{
+    long n;
+    int done = 0;
+    for (n = 1; n < 5000 && !done; n += (int)test_step(5)) {
+        world w;
+        int r;
+        test_note("call %ld of side %d, filtered %d", n, side, filtered);
+        world_init(&w, 0, filtered);
+        w.link.end[side].fail_at = n;
+        w.link.end[0].max_read = 900;
+        w.link.end[1].max_read = 900;
+        r = blocking_conversation(&w);
+        done = w.link.end[side].calls < n;
+        if (done) {
+            CHECK_RESULT(r, WSOCK_OK);
+        } else if (side == 0) {
+            /* After the closing handshake nothing can go wrong any more. */
+            if (r != WSOCK_OK) {
+                CHECK(r == WSOCK_CONNECTION_LOST
+                      || (filtered && r == WSOCK_CONNECT_FAILED));
+                if (filtered)
+                    CHECK_INT(w.why.tls_code, 42);
+                else
+                    CHECK_INT(w.why.os_code, 4711);
+            }
+        } else {
+            CHECK(r == WSOCK_OK || r == WSOCK_CONNECTION_LOST
+                  || (filtered && r == WSOCK_CONNECT_FAILED));
+        }
+        wsock_free(w.ws);
+        w.ws = NULL;
+        test_peer_end(&w.peer);
+        CHECK_INT(w.peer.ended, 1);
+        CHECK_INT(w.peer.closes, 1);
+        world_free(&w);
+        if (test_state.in_this_test > 12)
+            break;
+    }
+    CHECK(done);
+    CHECK(n > 20);
+}
+
+TEST(every_call_of_the_client_fails)
+{
+    every_call_fails(0, 0);
+}
+
+TEST(every_call_of_the_server_fails)
+{
+    every_call_fails(1, 0);
+}
+
+TEST(every_call_below_the_filter_fails)
+{
+    every_call_fails(0, 1);
+}
+
+/* The stream ends after n bytes, for every n: CONNECTION_LOST, unless the
+ * closing handshake was done. */
+TEST(the_stream_ends_anywhere)
+{
+    long n;
+    int done = 0;
+    for (n = 0; n < 700 && !done; n += (int)test_step(11)) {
+        world w;
+        wsock_status got;
+        char text[64];
+        int r, i;
+        test_note("after %ld bytes", n);
+        world_init(&w, 0, 0);
+        wsock_attach(w.peer.ws, &w.filtered[1]);
+        w.link.end[0].max_read = 1;
+        w.link.end[0].capacity = 0;
+        /* The client's end reads one byte a call: calls of read are bytes.
+         * The end comes in place of byte n. */
+        r = wsock_attach(w.ws, &w.filtered[0]);
+        CHECK_RESULT(r, WSOCK_OK);
+        r = wsock_send(w.ws, WSOCK_TEXT, "hello", 5);
+        for (i = 0; i < 10; i++)
+            test_peer_pump(&w.peer);
+        /* Cut what waits after n bytes. */
+        {
+            test_end *e = &w.link.end[0];
+            if ((long)(e->in.size - e->at) <= n)
+                done = 1;
+            else
+                e->in.size = e->at + (size_t)n;
+            e->in_ended = 1;
+        }
+        r = wsock_receive(w.ws, text, sizeof text, &got);
+        if (done) {
+            CHECK_RESULT(r, WSOCK_OK);
+            r = wsock_receive(w.ws, text, sizeof text, &got);
+        }
+        CHECK_RESULT(r, WSOCK_CONNECTION_LOST);
+        CHECK_RESULT(wsock_error(w.ws), WSOCK_CONNECTION_LOST);
+        wsock_free(w.ws);
+        w.ws = NULL;
+        test_peer_end(&w.peer);
+        world_free(&w);
+    }
+    CHECK(done);
+}
+
+/* ---------------------------------------------------------------- polled -- */
+
+static void check_polled(size_t piece, int want_every, int filtered)
+{
+    uint8_t *data = test_pattern(5000);
+    world w;
+    bytes log = { 0 }, want = { 0 };
+    wsock_event e;
+    size_t i;
+    int r = 0, turns, opens = 0, closes = 0;
+    test_note("pieces of %lu, want %d, filtered %d", (unsigned long)piece,
+              want_every, filtered);
+    world_init(&w, WSOCK_NONBLOCKING, filtered);
+    for (i = 0; i < 2; i++) {
+        w.link.end[i].max_read = w.link.end[i].max_write = piece;
+        w.link.end[i].want_every = want_every;
+    }
+    CHECK_RESULT(wsock_attach(w.peer.ws, &w.filtered[1]), WSOCK_OK);
+    CHECK_RESULT(wsock_attach(w.ws, &w.filtered[0]), WSOCK_OK);
+    bytes_text(&want, "OPEN\n");
+    for (turns = 0; turns < 1000000; turns++) {
+        test_peer_pump(&w.peer);
+        r = wsock_poll(w.ws, &e, 0);
+        if (r < 0)
+            break;
+        if (r == 0) {
+            CHECK_INT(e.type, WSOCK_EVENT_NONE);
+            continue;
+        }
+        log_event(&log, &e);
+        if (e.type == WSOCK_EVENT_OPEN) {
+            opens++;
+            for (i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+                CHECK_RESULT(wsock_send(w.ws, WSOCK_BINARY, data, sizes[i]),
+                             WSOCK_OK);
+                bytes_text(&want, "BINARY");
+                log_data(&want, data, sizes[i]);
+                bytes_text(&want, "\n");
+            }
+        }
+        if (e.type == WSOCK_EVENT_MESSAGE && e.size == 4096)
+            CHECK_RESULT(wsock_close(w.ws, 1000, "bye"), WSOCK_OK);
+        if (e.type == WSOCK_EVENT_CLOSE) {
+            closes++;
+            CHECK_INT(e.code, 1000);
+            CHECK_RESULT(e.why->code, WSOCK_OK);
+        }
+    }
+    CHECK(r < 0);
+    CHECK_INT(opens, 1);
+    CHECK_INT(closes, 1);
+    CHECK(!strncmp(bytes_str(&log), bytes_str(&want), want.size));
+    CHECK_RESULT(wsock_error(w.ws), WSOCK_OK);
+    test_peer_end(&w.peer);
+    CHECK_INT(w.peer.closes, 1);
+    world_free(&w);
+    bytes_free(&log);
+    bytes_free(&want);
+    free(data);
+}
+
+TEST(polled_over_the_memory_pair)
+{
+    check_polled(0, 0, 0);
+    check_polled(1, 0, 0);
+    check_polled(3, 2, 0);
+}
+
+TEST(polled_through_a_filter)
+{
+    check_polled(0, 0, 1);
+    check_polled(1, 0, 1);
+    check_polled(3, 2, 1);
+}
+
+/* ------------------------------------------------------------- time-outs -- */
+
+/* The clock is the test's: waiting moves it, nothing is slept. */
+TEST(time_outs)
+{
+    world w;
+    wsock_status got;
+    char text[8];
+    int64_t before;
+    world_init(&w, 0, 0);
+    w.link.pump = NULL; /* a peer that says nothing at all */
+    before = w.system.now;
+    CHECK_RESULT(wsock_attach(w.ws, &w.filtered[0]), WSOCK_TIMED_OUT);
+    CHECK_RESULT(wsock_error(w.ws), WSOCK_TIMED_OUT);
+    CHECK_INT(wsock_why(w.ws)->phase, WSOCK_PHASE_HTTP);
+    CHECK(w.system.now - before >= 10000);
+    CHECK(w.system.now - before < 11000);
+    CHECK_RESULT(wsock_attach(w.peer.ws, &w.filtered[1]), WSOCK_OK);
+    world_free(&w);
+
+    test_note("the peer never closes");
+    world_init(&w, 0, 0);
+    wsock_attach(w.peer.ws, &w.filtered[1]);
+    CHECK_RESULT(wsock_attach(w.ws, &w.filtered[0]), WSOCK_OK);
+    w.link.pump = NULL;
+    before = w.system.now;
+    CHECK_RESULT(wsock_close(w.ws, 1000, ""), WSOCK_TIMED_OUT);
+    CHECK(w.system.now - before >= 10000);
+    CHECK(w.system.now - before < 12000);
+    world_free(&w);
+
+    test_note("the peer takes nothing");
+    world_init(&w, 0, 0);
+    wsock_attach(w.peer.ws, &w.filtered[1]);
+    CHECK_RESULT(wsock_attach(w.ws, &w.filtered[0]), WSOCK_OK);
+    w.link.pump = NULL;
+    w.link.end[0].capacity = 4;
+    before = w.system.now;
+    CHECK_RESULT(wsock_send(w.ws, WSOCK_TEXT, "long enough", 11),
+                 WSOCK_TIMED_OUT);
+    CHECK(w.system.now - before >= 30000);
+    CHECK_RESULT(wsock_error(w.ws), WSOCK_TIMED_OUT);
+    CHECK_INT(wsock_why(w.ws)->operation, WSOCK_OPERATION_SEND);
+    world_free(&w);
+
+    test_note("a receive that times out loses nothing");
+    {
+        wsock_options o;
+        memset(&o, 0, sizeof o);
+        world_init(&w, 0, 0);
+        wsock_free(w.ws);
+        o.system = &w.system.system;
+        o.receive_timeout = 500;
+        w.ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+        wsock_attach(w.peer.ws, &w.filtered[1]);
+        CHECK_RESULT(wsock_attach(w.ws, &w.filtered[0]), WSOCK_OK);
+        before = w.system.now;
+        CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got),
+                     WSOCK_TIMED_OUT);
+        CHECK(w.system.now - before >= 500);
+        CHECK(w.system.now - before < 1500);
+        CHECK_RESULT(wsock_error(w.ws), WSOCK_OK);
+        CHECK_RESULT(wsock_send(w.ws, WSOCK_TEXT, "hi", 2), WSOCK_OK);
+        CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got), WSOCK_OK);
+        CHECK_BYTES(text, got.bytes, "hi", 2);
+        world_free(&w);
+    }
+}
+
+/* ------------------------------------- a filter above a real descriptor -- */
+
+typedef struct pair_end {
+    int fd;
+    int closed;
+} pair_end;
+
+static ptrdiff_t pair_result(ptrdiff_t n, int want)
+{
+    if (n >= 0)
+        return n;
+    return errno == EAGAIN || errno == EINTR ? want : WSOCK_TRANSPORT_ERROR;
+}
+
+static ptrdiff_t pair_read(void *user, void *data, size_t size)
+{
+    return pair_result(recv(((pair_end *)user)->fd, data, size, MSG_DONTWAIT),
+                       WSOCK_WANT_READ);
+}
+
+static ptrdiff_t pair_write(void *user, const wsock_buf *bufs, size_t count)
+{
+    (void)count;
+    return pair_result(send(((pair_end *)user)->fd, bufs[0].data,
+                            bufs[0].size, MSG_DONTWAIT | MSG_NOSIGNAL),
+                       WSOCK_WANT_WRITE);
+}
+
+static int pair_finish(void *user)
+{
+    shutdown(((pair_end *)user)->fd, SHUT_WR);
+    return 0;
+}
+
+static intptr_t pair_fd(void *user)
+{
+    return ((pair_end *)user)->fd;
+}
+
+static void pair_close(void *user)
+{
+    CHECK_INT(((pair_end *)user)->closed, 0);
+    ((pair_end *)user)->closed = 1;
+    close(((pair_end *)user)->fd);
+}
+
+/* A poll that may wait for ever must not wait for the descriptor while the
+ * filter still holds bytes: the end of this test is that it ends. */
+TEST(held_back_bytes_above_a_descriptor)
+{
+    int fds[2], i, r, closes = 0, messages = 0, server_ended = 0;
+    pair_end ends[2];
+    filter filters[2];
+    wsock_io below[2], io[2];
+    wsock_options o;
+    wsock *client, *server;
+    wsock_event e;
+    CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    memset(&o, 0, sizeof o);
+    o.flags = WSOCK_NONBLOCKING;
+    client = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+    server = wsock_new(WSOCK_SERVER, NULL, &o);
+    for (i = 0; i < 2; i++) {
+        ends[i].fd = fds[i];
+        ends[i].closed = 0;
+        memset(&below[i], 0, sizeof below[i]);
+        below[i].read = pair_read;
+        below[i].write = pair_write;
+        below[i].finish = pair_finish;
+        below[i].fd = pair_fd;
+        below[i].close = pair_close;
+        below[i].user = &ends[i];
+        filter_init(&filters[i], &io[i], &below[i]);
+        filters[i].most = 3;
+    }
+    CHECK_RESULT(wsock_attach(client, &io[0]), WSOCK_OK);
+    CHECK_RESULT(wsock_attach(server, &io[1]), WSOCK_OK);
+    /* Hand shaking in turns. */
+    for (i = 0; i < 1000; i++) {
+        wsock_poll(server, &e, 0);
+        if (wsock_poll(client, &e, 0) > 0 && e.type == WSOCK_EVENT_OPEN)
+            break;
+    }
+    CHECK_INT(wsock_state(client), WSOCK_STATE_OPEN);
+    while (wsock_poll(server, &e, 0) > 0)
+        ;
+    for (i = 0; i < 20; i++)
+        CHECK_RESULT(wsock_send(server, WSOCK_TEXT, "a message", 9),
+                     WSOCK_OK);
+    CHECK_RESULT(wsock_flush(server), WSOCK_OK);
+    for (messages = 0; messages < 20;) {
+        r = wsock_poll(client, &e, WSOCK_NEVER);
+        if (!CHECK(r >= 0))
+            break;
+        if (r == 1 && e.type == WSOCK_EVENT_MESSAGE)
+            messages++;
+    }
+    CHECK_INT(messages, 20);
+    wsock_close(client, 1000, "");
+    for (i = 0; i < 1000 && !(closes && server_ended); i++) {
+        r = wsock_poll(client, &e, 0);
+        if (r == 1 && e.type == WSOCK_EVENT_CLOSE)
+            closes++;
+        server_ended |= wsock_poll(server, &e, 0) < 0;
+    }
+    CHECK_INT(closes, 1);
+    CHECK_INT(server_ended, 1);
+    wsock_free(client);
+    wsock_free(server);
+    CHECK_INT(ends[0].closed, 1);
+    CHECK_INT(ends[1].closed, 1);
+    filter_free(&filters[0]);
+    filter_free(&filters[1]);
+}
+
+/* ----------------------------------------------------------- wrong calls -- */
+
+TEST(attach_and_dial_are_checked)
+{
+    world w;
+    wsock_io io;
+    world_init(&w, 0, 0);
+    memset(&io, 0, sizeof io);
+    CHECK_RESULT(wsock_attach(w.ws, NULL), WSOCK_INVALID_PARAMETER);
+    CHECK_RESULT(wsock_attach(w.ws, &io), WSOCK_INVALID_PARAMETER);
+    CHECK_RESULT(wsock_dial(w.peer.ws), WSOCK_INVALID_OPERATION);
+    CHECK_RESULT(wsock_error(w.ws), WSOCK_OK);
+    wsock_attach(w.peer.ws, &w.filtered[1]);
+    CHECK_RESULT(wsock_attach(w.ws, &w.filtered[0]), WSOCK_OK);
+    CHECK_RESULT(wsock_attach(w.ws, &w.filtered[0]), WSOCK_INVALID_OPERATION);
+    CHECK_RESULT(wsock_dial(w.ws), WSOCK_INVALID_OPERATION);
+    CHECK_RESULT(wsock_feed(w.ws, "x", 0), WSOCK_INVALID_OPERATION);
+    CHECK_INT(w.link.end[0].closed, 0);
+    world_free(&w);
+}
+
+/* options.io: wsock_connect() opens that instead of a socket, and tells it
+ * where to. */
+static int opened_port;
+static char opened_host[64];
+
+static int note_open(void *user, const char *host, int port)
+{
+    (void)user;
+    opened_port = port;
+    snprintf(opened_host, sizeof opened_host, "%s", host ? host : "NULL");
+    return WSOCK_OK;
+}
+
+TEST(connect_over_a_transport_of_ours)
+{
+    world w;
+    wsock_options o;
+    wsock_status got;
+    char text[16];
+    world_init(&w, 0, 0);
+    wsock_free(w.ws);
+    wsock_attach(w.peer.ws, &w.filtered[1]);
+    memset(&o, 0, sizeof o);
+    o.system = &w.system.system;
+    w.filtered[0].open = note_open;
+    o.io = &w.filtered[0];
+    w.ws = wsock_connect("ws://nowhere.example:7/x", &o);
+    CHECK_RESULT(wsock_error(w.ws), WSOCK_OK);
+    CHECK_STR(opened_host, "nowhere.example");
+    CHECK_INT(opened_port, 7);
+    CHECK_RESULT(wsock_send(w.ws, WSOCK_TEXT, "hi", 2), WSOCK_OK);
+    CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got), WSOCK_OK);
+    CHECK_BYTES(text, got.bytes, "hi", 2);
+    CHECK_RESULT(wsock_peer(w.ws, text, sizeof text),
+                 WSOCK_INVALID_OPERATION);
+    CHECK_RESULT(wsock_close(w.ws, 1000, ""), WSOCK_OK);
+    test_peer_end(&w.peer);
+    world_free(&w);
+}
+
+/* WSOCK_CONTROL: receive hands out pings and pongs; without it they pass
+ * unseen.  WSOCK_CLOSE: the peer's Close, then nothing more. */
+TEST(receive_control_frames_and_close)
+{
+    int control;
+    for (control = 0; control < 2; control++) {
+        world w;
+        wsock_status got;
+        char text[16];
+        const char *reason = NULL;
+        int code = 0;
+        test_note("control %d", control);
+        world_init(&w, control ? WSOCK_CONTROL : 0u, 0);
+        wsock_attach(w.peer.ws, &w.filtered[1]);
+        CHECK_RESULT(wsock_attach(w.ws, &w.filtered[0]), WSOCK_OK);
+        while (!w.peer.opens)
+            test_peer_pump(&w.peer);
+        wsock_send(w.peer.ws, WSOCK_PING, "p", 1);
+        wsock_send(w.peer.ws, WSOCK_TEXT, "t", 1);
+        wsock_close(w.peer.ws, 4001, "over");
+        wsock_flush(w.peer.ws);
+        if (control) {
+            CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got),
+                         WSOCK_OK);
+            CHECK_INT(got.kind, WSOCK_PING);
+            CHECK_BYTES(text, got.bytes, "p", 1);
+        }
+        CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got), WSOCK_OK);
+        CHECK_INT(got.kind, WSOCK_TEXT);
+        CHECK_BYTES(text, got.bytes, "t", 1);
+        CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got), WSOCK_OK);
+        CHECK_INT(got.kind, WSOCK_CLOSE);
+        CHECK_RESULT(wsock_close_status(w.ws, &code, &reason), WSOCK_OK);
+        CHECK_INT(code, 4001);
+        CHECK_STR(reason, "over");
+        got.bytes = 77;
+        CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got),
+                     WSOCK_INVALID_OPERATION);
+        CHECK_INT(got.bytes, 77); /* unchanged unless WSOCK_OK */
+        CHECK_RESULT(wsock_close(w.ws, 1000, ""), WSOCK_OK);
+        CHECK_RESULT(wsock_error(w.ws), WSOCK_OK);
+        test_peer_end(&w.peer);
+        CHECK_INT(w.peer.closes, 1);
+        world_free(&w);
+    }
+}
+
+static const test_case tests[] = {
+    TEST_ENTRY(blocking_over_the_memory_pair),
+    TEST_ENTRY(blocking_through_a_filter),
+    TEST_ENTRY(held_back_bytes_are_read),
+    TEST_ENTRY(every_call_of_the_client_fails),
+    TEST_ENTRY(every_call_of_the_server_fails),
+    TEST_ENTRY(every_call_below_the_filter_fails),
+    TEST_ENTRY(the_stream_ends_anywhere),
+    TEST_ENTRY(polled_over_the_memory_pair),
+    TEST_ENTRY(polled_through_a_filter),
+    TEST_ENTRY(time_outs),
+    TEST_ENTRY(held_back_bytes_above_a_descriptor),
+    TEST_ENTRY(attach_and_dial_are_checked),
+    TEST_ENTRY(connect_over_a_transport_of_ours),
+    TEST_ENTRY(receive_control_frames_and_close)
+};
+
+TEST_MAIN("io", tests)
