@@ -467,8 +467,9 @@ typedef struct wsock_options {
                                  * and is let in */
     const char *origin;     /* client: Origin header (none) */
     const char *user_agent; /* client: User-Agent header (none) */
-    unsigned reserved_bits; /* WSOCK_RSV1|..: bits that an agreed extension
-                             * of yours may set on data frames */
+    unsigned reserved_bits; /* WSOCK_RSV1|..: bits with which an agreed
+                             * extension of yours marks whole messages: they
+                             * stand in the first frame of one */
 
     const wsock_io *io;         /* client: transport instead of sockets */
     const wsock_system *system; /* allocator, clock, random */

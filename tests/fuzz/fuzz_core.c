@@ -507,7 +507,8 @@ static void remember(run *r, unsigned kind, size_t size, uint32_t seed,
     memset(s, 0, sizeof *s);
     s->b0 = type >= 8 || !r->part ? type : 0;
     if (type >= 8 || !(kind & WSOCK_FRAGMENT)) s->b0 |= 0x80;
-    s->b0 |= kind & 0x70;
+    if (s->b0 & 15) /* reserved bits mark the first frame of a message */
+        s->b0 |= kind & 0x70;
     s->size = size;
     s->seed = seed;
     s->mem = mem;
