@@ -3024,6 +3024,10 @@ static int wsock__reserve(wsock *ws, const wsock__send_plan *s,
     if (bytes > wsock__run_room(ws->out))
         count = wsock__runs_for(l, bytes, first->size ? 0 : first->capacity);
     *runs = *references = NULL;
+    if (s->reference && s->masked && !l->stage)
+        l->stage = (uint8_t *)wsock__alloc(l->config, l->stage_size);
+    if (s->reference && s->masked && !l->stage)
+        return WSOCK_NO_MEMORY;
     if (l->fixed) {
         size_t keep = s->is_close ? 0 : 1; /* the last run is for Close */
         n = borrowed + wsock__runs_for(l, bytes, first->capacity);
@@ -3326,20 +3330,15 @@ static void wsock__pong_insert(wsock *ws)
  * The queue towards the wire. */
 
 /* Lent payload that is to be masked is masked into the stage, 16 KiB at a
- * time; as that can be repeated, no state is kept of it.  0: no memory. */
-static int wsock__stage(wsock *ws, const wsock__item *item, wsock_buf *buf)
+ * time; as that can be repeated, no state is kept of it. */
+static void wsock__stage(const wsock__loop *l, const wsock__item *item,
+                         wsock_buf *buf)
 {
-    wsock__loop *l = ws->loop;
-    if (!l->stage)
-        l->stage = (uint8_t *)wsock__alloc(l->config, l->stage_size);
-    if (!l->stage)
-        return 0;
     if (buf->size > l->stage_size)
         buf->size = l->stage_size;
     wsock__mask(l->stage, (const uint8_t *)buf->data, buf->size,
                 wsock__mask_rotate(item->key, item->taken));
     buf->data = l->stage;
-    return 1;
 }
 
 /* Fill `bufs` with what comes next, *size bytes. */
@@ -3354,8 +3353,8 @@ static size_t wsock__gather(wsock *ws, wsock_buf *bufs, size_t count,
         bufs[n].size = item->size - item->taken;
         if (bufs[n].size == 0)
             continue;
-        if (item->masked && !wsock__stage(ws, item, &bufs[n]))
-            break;
+        if (item->masked)
+            wsock__stage(ws->loop, item, &bufs[n]);
         *size += bufs[n++].size;
         if (item->masked)
             break; /* there is one stage */
@@ -3513,12 +3512,7 @@ static int wsock__flush(wsock *ws)
     while (ws->out && ws->out->queued && !(ws->bits & WSOCK__WRITE_DEAD)) {
         size_t offered, count = wsock__gather(ws, bufs, WSOCK__GATHER,
                                               &offered);
-        ptrdiff_t n;
-        if (count == 0) { /* no memory for the stage: later, perhaps */
-            wsock__list_work(ws, WSOCK__WORK_LOOK);
-            return 0;
-        }
-        n = ws->io->write(ws->io_user, bufs, count);
+        ptrdiff_t n = ws->io->write(ws->io_user, bufs, count);
         ws->bits &= ~(uint32_t)(WSOCK__STUCK | WSOCK__WRITE_WANTS_READ);
         if (WSOCK__LIKELY(n == (ptrdiff_t)offered))
             wsock__taken(ws, offered);
