@@ -36,13 +36,14 @@
  *
  * wsock_connect() always returns a handle that may be asked for its error;
  * the first failure sticks, later calls return it, so straight-line code is
- * correct code.  (NULL comes back only when memory is out, and every
- * function takes NULL.)
+ * correct code.  (NULL comes back only when memory is out; every function
+ * takes it and answers WSOCK_NO_MEMORY.)
  *
  * THE SMALLEST SERVER
  *
  *     #define WSOCK_IMPLEMENTATION
  *     #include "wsock.h"
+ *     #include <stdio.h>
  *
  *     int main(void)
  *     {
@@ -51,6 +52,7 @@
  *         while (wsock_server_poll(server, &e, WSOCK_NEVER) >= 0)
  *             if (e.type == WSOCK_EVENT_MESSAGE)
  *                 wsock_send(e.ws, e.kind, e.data, e.size);
+ *         fprintf(stderr, "%s\n", wsock_server_why(server)->text);
  *         wsock_server_free(server);
  *         return 0;
  *     }
@@ -100,8 +102,9 @@
  *
  * LIFETIME  Whatever the library hands out (event data, headers) lives until
  * the next reading call (poll, next, receive, feed) on that connection or
- * its server.  Event data may be changed in place.  wsock_why() and the
- * close reason live until wsock_free().
+ * its server.  Event data may be changed in place, unless it was sent back
+ * (see wsock_send).  wsock_why() and the close reason live until
+ * wsock_free().
  *
  * OWNERSHIP  Connections of wsock_server_poll() belong to the server: CLOSE
  * is their last event, and the following poll frees them; wsock_free()
@@ -109,7 +112,8 @@
  * made are yours.  Only poll calls report and only poll calls free: a send
  * that meets a dead peer leaves every handle valid, and CLOSE comes later.
  * Every connection has at most one OPEN and exactly one CLOSE; a client
- * that fails before OPEN also gets CLOSE, with the reason.
+ * that fails before OPEN also gets CLOSE, with the reason.  Only a server
+ * reports nothing of peers whose handshake fails: it has answered them.
  *
  * RESULTS  0 done; positive "not now"; negative failed.  Poll calls: 1 an
  * event, 0 none, negative ended.  The first failure sticks to the
@@ -124,9 +128,9 @@
  *
  * BACKPRESSURE  send_limit is soft: below it a message is taken whole, at it
  * wsock_send() returns WSOCK_WOULD_BLOCK and takes nothing; DRAIN comes once
- * the queue has halved.  A polled connection whose queue is at its limit is
- * not read, so that an echo loses nothing.  wsock_pause() does the same by
- * hand.
+ * the queue has halved.  A polled server does not read from a connection
+ * whose queue is at its limit, so that an echo loses nothing; wsock_pause()
+ * does the same by hand, for clients too.
  *
  * CLOSING  wsock_shutdown() sends Close and goes on receiving;
  * wsock_close() sends Close if that was not done, and discards what still
@@ -159,7 +163,8 @@
  *
  * SETTINGS, as macros before the include, the same in every file
  *
- *     WSOCK_STATIC    - every function static: private to one file
+ *     WSOCK_STATIC    - every function static: private to the one file that
+ *                       includes it
  *     WSOCK_API       - what to put before each declaration (dllexport...)
  *     WSOCK_USE_POLL  - poll() instead of epoll on Linux
  *
@@ -429,7 +434,8 @@ typedef struct wsock_system {
     void *user;
 } wsock_system;
 
-/* Options.  Start from a zeroed struct: wsock_options o = {0};  Strings are
+/* Options.  Start from a zeroed struct: wsock_options o = {0};  (C++: {};)
+ * Strings are
  * copied; lists (NULL-terminated arrays), `io` and `system` are borrowed as
  * long as the connection or the server lives, with all they point to.
  * Connections of a server share its options. */
@@ -442,13 +448,14 @@ typedef struct wsock_options {
     int handshake_timeout; /* from there to OPEN (10,000) */
     int send_timeout;      /* one blocking wsock_send (30,000) */
     int receive_timeout;   /* one wsock_receive (WSOCK_NEVER) */
-    int close_timeout;     /* from our Close to the peer's (10,000) */
+    int close_timeout;     /* from wsock_close() to the peer's Close, and for
+                            * what is queued before ours (10,000) */
 
     /* Sizes in bytes.  0: the default; WSOCK_UNLIMITED: no limit. */
     size_t max_message; /* of an assembled message (16 MiB), inclusive; parts
                          * and wsock_receive() are not bound by it */
     size_t max_header;  /* of the peer's HTTP head (16 KiB) */
-    size_t receive_buffer; /* read window, one a loop (64 KiB) */
+    size_t receive_buffer; /* read window, one a loop (64 KiB); 1 GiB at most */
     size_t send_limit;     /* soft bound of a send queue (1 MiB) */
     size_t max_connections; /* of a server (100,000): at it, new ones wait in
                              * the system's backlog */
@@ -473,7 +480,7 @@ typedef struct wsock_options {
 
     const wsock_io *io;         /* client: transport instead of sockets */
     const wsock_system *system; /* allocator, clock, random */
-    void *memory;       /* the connection's only memory; malloc's alignment.
+    void *memory;       /* the connection's only memory, of any alignment.
                          * Yours again after wsock_free() */
     size_t memory_size; /* at least wsock_memory_needed() */
 } wsock_options;
@@ -513,9 +520,12 @@ WSOCK_API int wsock_dial(wsock *ws);
 
 /* wsock_attach() -- run a connection over a transport of yours, then shake
  * hands, in either role.
- *   io  in  copied; on success its `close` is called once, by wsock_free()
- *           or earlier
- * Returns  as wsock_dial(); on a wrong call io stays yours. */
+ *   io  in  copied; a blocking handle needs its fd or wait.  Its `close` is
+ *           called once, at the latest by wsock_free(), also when the
+ *           handshake fails
+ * Returns  as wsock_dial(); WSOCK_INVALID_PARAMETER: io lacks a callback.
+ *          After that, WSOCK_INVALID_OPERATION or a failure that the handle
+ *          had before, io stays yours. */
 WSOCK_API int wsock_attach(wsock *ws, const wsock_io *io);
 
 /* wsock_free() -- end a connection at once and release it.
@@ -538,7 +548,9 @@ WSOCK_API size_t wsock_memory_needed(int role, const char *url,
  *             but the last, | RSV bits; WSOCK_PING or WSOCK_PONG (size up to
  *             125, between parts too)
  *   data  in  `size` bytes, copied or sent at return; NULL only if size is
- *             0.  Text is to be UTF-8; that is not checked
+ *             0.  But event data that is sent back on its own connection is
+ *             referred to: it stays as it is until the next reading call.
+ *             Text is to be UTF-8; that is not checked
  * Returns  WSOCK_OK            taken
  *          WSOCK_WOULD_BLOCK   polled or core: the queue is at send_limit;
  *                              nothing was taken; wait for DRAIN
@@ -583,7 +595,8 @@ WSOCK_API int wsock_shutdown(wsock *ws, int code, const char *reason);
  *          WSOCK_INVALID_PARAMETER; WSOCK_TIMED_OUT after
  *          options.close_timeout; or the sticky failure.  The handle stays;
  *          free it.
- * Blocks   blocking handles: until closed, or options.close_timeout. */
+ * Blocks   blocking handles: until closed, or options.close_timeout; it is
+ *          a reading call then. */
 WSOCK_API int wsock_close(wsock *ws, int code, const char *reason);
 
 /* wsock_close_status() -- what the peer's Close frame said.
@@ -632,11 +645,14 @@ WSOCK_API int wsock_poll(wsock *ws, wsock_event *event, int timeout);
 
 /* wsock_flush() -- offer what is queued to the transport, without waiting.
  * Returns  WSOCK_OK when all was taken, WSOCK_WOULD_BLOCK when some is left
- *          (polls go on with it), or the sticky failure. */
+ *          (polls go on with it), WSOCK_INVALID_OPERATION without a
+ *          transport, or the sticky failure. */
 WSOCK_API int wsock_flush(wsock *ws);
 
 /* wsock_pause() -- stop (on != 0) or resume reading a polled connection.
- * Messages that have been read already wait too.   Returns  WSOCK_OK. */
+ * Messages that have been read already wait too.  Without I/O: wsock_next()
+ * returns 0 meanwhile, and fed bytes stay lent until they are read.
+ * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION on a blocking handle. */
 WSOCK_API int wsock_pause(wsock *ws, int on);
 
 /* ------------------------------------------------------------- no I/O -- */
@@ -751,11 +767,13 @@ WSOCK_API int wsock_server_poll(wsock_server *server, wsock_event *event,
 WSOCK_API int wsock_accept(wsock_server *server, wsock **out, int timeout);
 
 /* wsock_server_wake() -- let a waiting poll or accept return 0 / TIMED_OUT
- * soon.  The one call that other threads and signal handlers may make. */
+ * soon.  The one call that other threads and signal handlers may make.
+ * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION when listening had failed. */
 WSOCK_API int wsock_server_wake(wsock_server *server);
 
 /* wsock_server_close() -- stop listening and close every connection with
- * 1001.  Polls go on; they return WSOCK_CLOSED when all have ended. */
+ * 1001; also from within an event.  Polls go on; they return WSOCK_CLOSED
+ * when all have ended.   Returns  WSOCK_OK, or the server's failure. */
 WSOCK_API int wsock_server_close(wsock_server *server);
 
 /* wsock_server_free() -- end and free the server and its connections. */
@@ -804,8 +822,8 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *server);
 #include <unistd.h>
 
 #if defined(__GLIBC__) && !defined(__USE_MISC)
-#error "wsock.h: a system header came before it with -std=c99: include the \
-implementation first, or compile with -D_GNU_SOURCE"
+#error "wsock.h: a system header came before it with a strict -std=: include \
+the implementation first, or compile with -std=gnu99 or -D_GNU_SOURCE"
 #endif
 
 #if defined(__linux__)
@@ -814,6 +832,13 @@ implementation first, or compile with -D_GNU_SOURCE"
 #include <sys/random.h>
 #else
 #define WSOCK__LINUX 0
+#endif
+
+/* accept4() is declared only if _GNU_SOURCE came before all headers. */
+#if WSOCK__LINUX && (defined(__USE_GNU) || !defined(__GLIBC__))
+#define WSOCK__ACCEPT4 1
+#else
+#define WSOCK__ACCEPT4 0
 #endif
 
 /* tcc lays out struct epoll_event without its packing: poll() is right. */
@@ -934,7 +959,7 @@ enum {
     WSOCK__SERVER_OWNED = 0x8000,   /* lives in the slab of a server */
     WSOCK__HELD = 0x10000,    /* not read: the send queue is at its limit */
     WSOCK__OPENED = 0x20000,  /* the handshake was good */
-    WSOCK__NO_BODY = 0x40000, /* the request's method was HEAD */
+    WSOCK__NO_BODY = 0x40000, /* a refusal has none: HEAD, or by hand */
     WSOCK__BLOCKING = 0x80000, /* its calls wait */
     WSOCK__NOT_OPEN = 0x100000, /* the phase is not OPEN */
     /* What the next reading call has to do first. */
@@ -1021,6 +1046,7 @@ typedef struct wsock__item {
     uint8_t in_window;   /* reference to the loop's window or a message */
     uint8_t frame_start; /* its first byte begins a frame */
     uint8_t embedded;    /* the first run of a wsock__out: not pooled */
+    uint8_t is_head;     /* our HTTP head */
 } wsock__item;
 
 enum {
@@ -1766,6 +1792,14 @@ static const wsock_failure wsock__no_failure = {
 static const wsock_failure wsock__out_of_memory = {
     WSOCK_NO_MEMORY, 0, 0, 0, 0, 0, NULL, 0, 0, 0, "", "memory is out"};
 
+static void wsock__account_clear(wsock__rare *r)
+{
+    memset(&r->failure, 0, sizeof r->failure);
+    r->failure.close_reason = r->reason;
+    r->failure.text = r->text;
+    snprintf(r->text, sizeof r->text, "%s", wsock__no_failure.text);
+}
+
 static wsock__rare *wsock__rare_get(wsock *ws)
 {
     wsock__rare *r = ws->rare;
@@ -1775,11 +1809,12 @@ static wsock__rare *wsock__rare_get(wsock *ws)
     if (!r)
         return NULL;
     memset(r, 0, sizeof *r);
-    r->failure.close_reason = r->reason;
-    r->failure.text = r->text;
-    r->failure.code = ws->error; /* noted while there was no room for more */
-    snprintf(r->text, sizeof r->text, "%s",
-             ws->error ? wsock_result_text(ws->error) : "no failure");
+    wsock__account_clear(r);
+    if (ws->error) { /* noted while there was no room for more */
+        r->failure.code = ws->error;
+        snprintf(r->text, sizeof r->text, "%s",
+                 wsock_result_text(ws->error));
+    }
     ws->rare = r;
     return r;
 }
@@ -2131,6 +2166,9 @@ static void wsock__check_options(wsock__plan *p)
     if (o->flags & ~0x3FU)
         wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
                           "options.flags has unknown bits");
+    if (o->receive_buffer > (size_t)1 << 30)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.receive_buffer is above 1 GiB");
     if (o->backlog < 0)
         wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
                           "options.backlog is below 0");
@@ -2264,7 +2302,7 @@ static void wsock__compose_refusal(wsock__text *t, int status, int with_body,
     wsock__put_header(t, "Sec-WebSocket-Version", "13");
     wsock__put_header(t, "Content-Type", "text/plain");
     wsock__puts(t, "Content-Length: ");
-    wsock__put_number(t, strlen(body) + 1);
+    wsock__put_number(t, with_body ? strlen(body) + 1 : 0);
     wsock__puts(t, "\r\n\r\n");
     if (with_body) {
         wsock__puts(t, body);
@@ -2338,7 +2376,8 @@ enum {
     WSOCK__RUN_USUAL = 4096 - (int)sizeof(wsock__item) - 16,
     WSOCK__RUN_LEAST = 272, /* a Pong and a Close */
     WSOCK__STAGE = 16384,
-    WSOCK__STAGE_LEAST = 256
+    WSOCK__STAGE_LEAST = 256,
+    WSOCK__DIAL_MOST = 256
 };
 
 /* With options.memory: how the block is divided.  There is one run more than
@@ -2354,6 +2393,8 @@ static void wsock__plan_fixed(wsock__plan *p, int role)
         p->runs = 2;
     p->message = wsock__round(o->max_message > o->max_header ? o->max_message
                                                              : o->max_header);
+    if (p->message < WSOCK__DIAL_MOST)
+        p->message = WSOCK__DIAL_MOST; /* the TCP connect lives there */
     p->window = o->flags & WSOCK_CORE_ONLY ? 0
                                            : wsock__round(o->receive_buffer);
     p->stage = role == WSOCK_CLIENT ? WSOCK__STAGE_LEAST : 0;
@@ -2974,7 +3015,7 @@ static wsock__item *wsock__item_take(wsock__loop *l, int reference)
     item->owned_size = 0;
     item->reference = (uint8_t)reference;
     item->masked = item->report = item->in_window = item->embedded = 0;
-    item->dropped = 0;
+    item->dropped = item->is_head = 0;
     item->frame_start = 1;
     return item;
 }
@@ -3383,6 +3424,16 @@ static inline void wsock__pop(wsock *ws)
     wsock__pend(ws, WSOCK__PENDING_SENT);
 }
 
+/* Reading goes on: what was put aside is looked at, and a transport of the
+ * program's is asked again, as it may hold bytes that its descriptor does
+ * not show. */
+static void wsock__resume(wsock *ws)
+{
+    wsock__list_work(ws, WSOCK__WORK_LOOK |
+                             (ws->no_socket ? (unsigned)WSOCK__WORK_READ
+                                            : 0U));
+}
+
 /* The queue got shorter: the program may send again, and what was held back
  * may be read (see "Backpressure"). */
 static void wsock__drained(wsock *ws)
@@ -3392,7 +3443,7 @@ static void wsock__drained(wsock *ws)
     if (ws->bits & WSOCK__NEEDS_DRAIN)
         wsock__pend(ws, WSOCK__PENDING_DRAIN);
     if (ws->bits & WSOCK__HELD)
-        wsock__list_work(ws, WSOCK__WORK_LOOK);
+        wsock__resume(ws);
     ws->bits &= ~(uint32_t)(WSOCK__NEEDS_DRAIN | WSOCK__HELD);
 }
 
@@ -3424,11 +3475,12 @@ static void wsock__taken(wsock *ws, size_t size)
 static void wsock__drop_output(wsock *ws, int code)
 {
     wsock__out *out = ws->out;
+    ws->bits &= ~(uint32_t)(WSOCK__HELD | WSOCK__NEEDS_DRAIN | WSOCK__STUCK);
     if (!out)
         return;
     if (out->head)
         out->sent_code = code;
-    out->queued = 0;
+    out->queued = out->offered = 0;
     out->pong_size = 0;
     while (out->head) {
         out->head->dropped = 1;
@@ -3671,6 +3723,7 @@ static int wsock__queue_close(wsock *ws, int code, const char *reason,
         return r;
     ws->bits |= WSOCK__CLOSE_SENT;
     ws->close_sent = (uint16_t)(code ? code : WSOCK_CLOSE_NO_STATUS);
+    wsock__rare_get(ws); /* where wsock_why() tells the codes */
     return WSOCK_OK;
 }
 
@@ -3691,7 +3744,8 @@ static int wsock__fail(wsock *ws, int code, int close_code,
     size = strlen(text);
     if (size > WSOCK__CONTROL_MOST - 2)
         size = WSOCK__CONTROL_MOST - 2;
-    if (ws->phase == WSOCK__PHASE_OPEN && !(ws->bits & WSOCK__CLOSE_SENT))
+    if (ws->phase == WSOCK__PHASE_OPEN &&
+        !(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)))
         wsock__queue_close(ws, close_code, text, size);
     wsock__end(ws);
     return code;
@@ -3724,7 +3778,7 @@ static int wsock__close_in(wsock *ws, const uint8_t *p, size_t n)
     if (ws->bits & WSOCK__WRITE_DEAD) {
         ws->error = 0; /* the peer said why, so this is how it ended */
         if (ws->rare)
-            ws->rare->failure.code = 0;
+            wsock__account_clear(ws->rare);
     }
     /* Answer with the same code (RFC 6455 5.5.1), unless Close was sent. */
     if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)) &&
@@ -3975,6 +4029,7 @@ static int wsock__queue_head(wsock *ws, void (*compose)(wsock *, wsock__text *))
     if (t.size > t.capacity) /* wsock__head_room() has seen to it */
         t.size = t.capacity;
     run->size = t.size;
+    run->is_head = 1;
     run->capacity = t.size; /* nothing is appended to it */
     out->queued += t.size;
     wsock__enqueue(out, run);
@@ -4387,6 +4442,12 @@ static int wsock__head_too_long(wsock *ws, const uint8_t *p, size_t n)
     return wsock__refuse(ws, 431, "the header is too long"); /* RFC 6585 */
 }
 
+static int wsock__head_no_memory(wsock *ws)
+{
+    return wsock__fail(ws, WSOCK_NO_MEMORY, 0,
+                       "no memory for the peer's head");
+}
+
 /* The tail has taken more than the head's bytes from the segment that
  * follows: leave the rest there, so that the tail can be freed. */
 static void wsock__untake(wsock__loop *l, size_t size)
@@ -4416,8 +4477,10 @@ static ptrdiff_t wsock__head_wait(wsock *ws)
                 wsock__advance(l, 2);
                 continue;
             }
-            if (r <= 0)
-                return r;
+            if (r < 0)
+                return wsock__head_no_memory(ws);
+            if (r == 0)
+                return 0;
         }
         if (!wsock__head_plausible(l->pos, have, ws->role))
             return wsock__head_malformed(ws);
@@ -4434,8 +4497,7 @@ static ptrdiff_t wsock__head_wait(wsock *ws)
         if (rest == 0)
             need++;
         if (wsock__need(ws, need) < 0)
-            return wsock__fail(ws, WSOCK_NO_MEMORY, 0,
-                               "no memory for the peer's head");
+            return wsock__head_no_memory(ws);
         if (rest == 0)
             return 0;
     }
@@ -4501,7 +4563,8 @@ static void wsock__head_release(wsock *ws)
         r->head = NULL;
     }
     wsock__wipe(r->key, sizeof r->key);
-    if (ws->role == WSOCK_SERVER && !ws->error && !r->reason_size) {
+    if (ws->role == WSOCK_SERVER && !ws->error && !ws->close_sent &&
+        !ws->close_received) { /* else its account lives until free */
         ws->rare = NULL;
         wsock__pool_give(ws->loop, &ws->loop->rares, r);
     }
@@ -4665,7 +4728,7 @@ static inline int wsock__frame_too_big(wsock *ws, const wsock__frame *f)
     size_t have = ws->in ? ws->in->size : 0;
     size_t most = ws->config->o.max_message;
     if (!wsock__assembles(ws) || f->opcode >= WSOCK_CLOSE ||
-        most == WSOCK_UNLIMITED)
+        most == WSOCK_UNLIMITED || (ws->bits & WSOCK__DISCARD))
         return 0;
     return have > most || f->size > most - have;
 }
@@ -4713,7 +4776,8 @@ static int wsock__find_piece(wsock *ws, wsock__piece *piece, size_t most)
 static int wsock__next_piece(wsock *ws, wsock__piece *piece, size_t most)
 {
     int r = wsock__find_piece(ws, piece, most);
-    if (WSOCK__UNLIKELY(r == WSOCK_NO_MEMORY) && !ws->error)
+    if (WSOCK__UNLIKELY(r == WSOCK_NO_MEMORY) &&
+        ws->phase == WSOCK__PHASE_OPEN)
         wsock__fail(ws, r, 1011, "no memory for a frame");
     return r;
 }
@@ -4873,6 +4937,8 @@ static void wsock__report_sent(wsock *ws, wsock_event *e)
     if (item->dropped)
         e->code = out->sent_code;
     wsock__item_give(ws->loop, item);
+    if (ws->bits & WSOCK__NEEDS_DRAIN)
+        wsock__drained(ws); /* with options.memory it had held a run */
     wsock__out_settle(ws);
 }
 
@@ -4933,11 +4999,14 @@ static int wsock__report(wsock *ws, wsock_event *e)
     return 0;
 }
 
-/* Is reading held back, by hand or by the length of the send queue? */
+/* Is reading held back, by hand or by the length of the send queue?  A
+ * client's is not by the latter: two that hold back wait for ever. */
 static inline int wsock__is_held(wsock *ws)
 {
-    if (ws->io && ws->out && !wsock__is_blocking(ws) &&
-        ws->out->queued >= ws->config->o.send_limit)
+    if (ws->bits & WSOCK__DISCARD)
+        return 0;
+    if (ws->role == WSOCK_SERVER && ws->io && ws->out &&
+        !wsock__is_blocking(ws) && ws->out->queued >= ws->config->o.send_limit)
         ws->bits |= WSOCK__HELD;
     return (ws->bits & (WSOCK__HELD | WSOCK__PAUSED)) != 0;
 }
@@ -5101,7 +5170,7 @@ static const wsock_io wsock__socket_io = {
     wsock__socket_close,
     NULL};
 
-#if !WSOCK__LINUX
+#if !WSOCK__ACCEPT4
 /* Non-blocking, closed on exec. */
 static int wsock__fd_prepare(int fd)
 {
@@ -5140,7 +5209,7 @@ static int wsock__socket_accept(int listener)
 {
     int fd;
     do
-#if WSOCK__LINUX
+#if WSOCK__ACCEPT4
         fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
         fd = wsock__fd_prepare(accept(listener, NULL, NULL));
@@ -5218,6 +5287,9 @@ typedef struct wsock__dial {
     int error; /* errno of the last failure */
     size_t capacity;
 } wsock__dial;
+
+typedef char wsock__dial_fits[sizeof(wsock__dial) <= WSOCK__DIAL_MOST ? 1
+                                                                      : -1];
 
 /* Start connecting to the next address. */
 static int wsock__dial_next(wsock__dial *d)
@@ -5406,7 +5478,7 @@ static unsigned wsock__interest(const wsock *ws)
         return b & WSOCK__WRITE_WANTS_READ ? 1 : 2;
     if (!(b & WSOCK__END_OF_STREAM) &&
         (!(b & (WSOCK__HELD | WSOCK__PAUSED)) ||
-         ws->phase == WSOCK__PHASE_LINGER))
+         ws->phase != WSOCK__PHASE_OPEN))
         wants |= b & WSOCK__READ_WANTS_WRITE ? 2 : 1;
     if (b & WSOCK__STUCK)
         wants |= b & WSOCK__WRITE_WANTS_READ ? 1 : 2;
@@ -5440,9 +5512,11 @@ static void wsock__arm(wsock *ws)
         return;
     ws->armed = (uint8_t)wants;
 #if WSOCK__EPOLL
-    if (ws->watched)
-        wsock__epoll_set(ws->loop, EPOLL_CTL_MOD,
+    if (ws->loop->epoll >= 0) {
+        wsock__epoll_set(ws->loop, ws->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
                          (int)ws->io->fd(ws->io_user), wants, ws);
+        ws->watched = 1;
+    }
 #endif
 }
 
@@ -5526,7 +5600,8 @@ static void wsock__poller_close(wsock__loop *l)
     wsock__release(l->config, l->ready, WSOCK__READY_SIZE);
 }
 
-/* Errors and hang-ups mean "go and read": reading tells what it is. */
+/* Errors and hang-ups mean "go and try": reading, or writing while reading
+ * is held back, tells what it is. */
 static inline unsigned wsock__work_of(const wsock *ws, int readable,
                                       int writable)
 {
@@ -5562,8 +5637,9 @@ WSOCK__INLINE wsock *wsock__ready_take(wsock__loop *l, unsigned *work)
             wsock__wake_clear(l);
         } else if (WSOCK__LIKELY(e->data.ptr != NULL)) {
             wsock *ws = (wsock *)e->data.ptr;
-            *work = wsock__work_of(ws, (e->events & ~(uint32_t)EPOLLOUT) != 0,
-                                   (e->events & EPOLLOUT) != 0);
+            *work = wsock__work_of(
+                ws, (e->events & ~(uint32_t)EPOLLOUT) != 0,
+                (e->events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0);
             return ws;
         }
     }
@@ -5628,8 +5704,10 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
     struct pollfd few[WSOCK__FEW], *list = wsock__pollfds(l, few);
     size_t n = 0, i = 2;
     wsock *ws, *next;
-    if (!list)
+    if (!list) { /* no memory: the poll call returns, to be made again */
+        l->interrupted = 1;
         return;
+    }
     wsock__pollfd_set(&list[0], l->wake_read, l->wake_read >= 0);
     wsock__pollfd_set(&list[1], l->listener, l->listening);
     for (ws = l->all, n = 2; ws; ws = ws->next, n++)
@@ -5644,8 +5722,10 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
         next = ws->next;
         if (list[i].revents)
             wsock__list_work(
-                ws, wsock__work_of(ws, (list[i].revents & ~POLLOUT) != 0,
-                                   (list[i].revents & POLLOUT) != 0));
+                ws, wsock__work_of(
+                        ws, (list[i].revents & ~POLLOUT) != 0,
+                        (list[i].revents & (POLLOUT | POLLERR | POLLHUP)) !=
+                            0));
     }
     if (list[0].revents)
         wsock__wake_clear(l);
@@ -5826,12 +5906,14 @@ static void wsock__linger(wsock *ws)
         if ((ws->role == WSOCK_SERVER || ws->error ||
              (ws->bits & WSOCK__END_OF_STREAM)) && ws->io->finish)
             r = ws->io->finish(ws->io_user);
+        ws->bits &= ~(uint32_t)(WSOCK__STUCK | WSOCK__WRITE_WANTS_READ);
+        if (r == WSOCK_WANT_READ)
+            ws->bits |= WSOCK__WRITE_WANTS_READ;
         if (r == WSOCK_WANT_READ || r == WSOCK_WANT_WRITE) {
             ws->bits |= WSOCK__STUCK;
             return;
         }
         ws->bits |= WSOCK__FINISHED;
-        ws->bits &= ~(uint32_t)WSOCK__STUCK;
         wsock__timer_start(ws, WSOCK__TIMER_LINGER, 1000);
     }
     if (ws->bits & WSOCK__END_OF_STREAM || r < 0)
@@ -5852,11 +5934,20 @@ static void wsock__turn(wsock *ws, unsigned work)
         wsock__flush(ws);
     if (ws->phase == WSOCK__PHASE_LINGER)
         wsock__linger(ws);
-    if (ws->phase == WSOCK__PHASE_DONE || wsock__has_input(ws))
+    if (ws->phase == WSOCK__PHASE_DONE)
         return;
-    if (ws->phase == WSOCK__PHASE_OPEN && wsock__is_held(ws))
+    if (wsock__has_input(ws)) {
+        if (ws->no_socket && (work & WSOCK__WORK_READ))
+            wsock__list_work(ws, WSOCK__WORK_READ); /* when that is read */
         return;
-    if ((work & WSOCK__WORK_LOOK) && ws->in && ws->in->tail_size) {
+    }
+    if (ws->phase == WSOCK__PHASE_OPEN && wsock__is_held(ws)) {
+        if ((work & WSOCK__WORK_READ) && !ws->armed)
+            wsock__unwatch(ws); /* a hang-up that must wait its turn */
+        return;
+    }
+    if (((work | ws->work) & WSOCK__WORK_LOOK) && ws->in &&
+        ws->in->tail_size) {
         if (work & WSOCK__WORK_READ)
             wsock__list_work(ws, WSOCK__WORK_READ);
         wsock__input(ws, NULL, 0); /* what was put aside comes first */
@@ -6122,6 +6213,19 @@ WSOCK__INLINE int wsock__event_of(const wsock__loop *l, wsock *ws,
     return wsock__next(ws, e);
 }
 
+/* A poll ends while connections stand in the work list still: what they have
+ * to send leaves all the same. */
+static void wsock__flush_listed(const wsock__loop *l)
+{
+    wsock *ws;
+    for (ws = l->work_first; ws; ws = ws->work_next)
+        if (ws->out && ws->io && ws->phase > WSOCK__PHASE_OPENING &&
+            !(ws->bits & WSOCK__STUCK)) {
+            wsock__flush(ws);
+            wsock__arm(ws);
+        }
+}
+
 /* The polled loop: the first event there is. */
 static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
 {
@@ -6137,6 +6241,7 @@ static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
         }
         wsock__leave(ws);
     } while (wsock__pump(l, deadline));
+    wsock__flush_listed(l);
     wsock__event_fill(NULL, e, WSOCK_EVENT_NONE, 0, NULL, 0);
     l->corked = 0;
     return 0;
@@ -6155,6 +6260,9 @@ static int wsock__pump_blocking(wsock *ws, int64_t deadline)
     return 1;
 }
 
+static int wsock__write_out(wsock *ws);
+static int wsock__wait_closed(wsock *ws);
+
 /* Wait for the handshake. */
 static int wsock__wait_open(wsock *ws)
 {
@@ -6168,8 +6276,11 @@ static int wsock__wait_open(wsock *ws)
     }
     ws->bits &= ~(uint32_t)WSOCK__PENDING;
     ws->bits |= WSOCK__PENDING_RELEASE;
-    if (ws->phase > WSOCK__PHASE_OPEN)
-        wsock__done(ws);
+    if (ws->phase == WSOCK__PHASE_OPEN)
+        return ws->io ? wsock__write_out(ws) : ws->error;
+    if (ws->role == WSOCK_SERVER) /* the refusal is to arrive */
+        return wsock__wait_closed(ws);
+    wsock__done(ws);
     return ws->error;
 }
 
@@ -6327,6 +6438,8 @@ static int wsock__wait_closed(wsock *ws)
 {
     wsock_event e;
     ws->loop->waited = 0;
+    if (ws->bits & WSOCK__PENDING_RELEASE)
+        wsock__lent_release(ws);
     while (ws->phase != WSOCK__PHASE_DONE) {
         while (wsock__has_input(ws))
             wsock__step(ws, &e);
@@ -6672,10 +6785,15 @@ WSOCK_API int wsock_attach(wsock *ws, const wsock_io *io)
 WSOCK_API wsock *wsock_connect(const char *url, const wsock_options *options)
 {
     wsock *ws = wsock_new(WSOCK_CLIENT, url, options);
-    if (ws && !ws->error && wsock_dial(ws) == WSOCK_INVALID_PARAMETER) {
-        wsock__note(ws, WSOCK_INVALID_PARAMETER, WSOCK_OPERATION_CONNECT,
-                    "options.io lacks a callback: read and write, and fd or "
-                    "wait for blocking calls");
+    int r = ws && !ws->error ? wsock_dial(ws) : WSOCK_OK;
+    if (r != WSOCK_OK && !ws->error) {
+        wsock__note(ws, r, WSOCK_OPERATION_CONNECT, "%s",
+                    r == WSOCK_INVALID_PARAMETER
+                        ? "options.io lacks a callback: read and write, and "
+                          "fd or wait for blocking calls"
+                    : r == WSOCK_INVALID_OPERATION
+                        ? "with WSOCK_CORE_ONLY nothing can be connected"
+                        : wsock_result_text(r));
         wsock__done(ws);
     }
     return ws;
@@ -6742,7 +6860,8 @@ static int wsock__refers(wsock *ws, wsock__send_plan *s)
         return 1;
     if (ws != l->current || !ws->io || l->fixed || s->count != 1)
         return 0;
-    s->in_window = (p >= l->window && p < l->window + l->window_size) ||
+    s->in_window = (l->window && p >= l->window &&
+                    p < l->window + l->window_size) ||
                    (in && in->delivered && p >= in->message &&
                     p < in->message + in->size);
     return s->in_window;
@@ -6939,13 +7058,14 @@ WSOCK_API int wsock_close(wsock *ws, int code, const char *reason)
     }
     ws->bits |= WSOCK__DISCARD;
     if (ws->phase == WSOCK__PHASE_OPEN) {
-        wsock__timer_start(ws, WSOCK__TIMER_CLOSE,
-                           ws->config->o.close_timeout);
+        if (ws->timer != WSOCK__TIMER_CLOSE)
+            wsock__timer_start(ws, WSOCK__TIMER_CLOSE,
+                               ws->config->o.close_timeout);
         if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)))
             r = wsock__say_close(ws, code, reason);
         ws->bits &= ~(uint32_t)(WSOCK__PAUSED | WSOCK__HELD);
         if (ws->io)
-            wsock__list_work(ws, WSOCK__WORK_LOOK);
+            wsock__resume(ws);
     }
     if (!wsock__is_blocking(ws))
         return r;
@@ -6972,8 +7092,10 @@ WSOCK_API int wsock_abort(wsock *ws)
 {
     if (!ws)
         return WSOCK_NO_MEMORY;
-    if (ws->phase == WSOCK__PHASE_DONE)
+    if (ws->phase == WSOCK__PHASE_DONE) {
+        wsock__drop_output(ws, WSOCK_ABORTED);
         return WSOCK_OK;
+    }
     wsock__note(ws, WSOCK_ABORTED, WSOCK_OPERATION_CLOSE,
                 "ended by wsock_abort");
     wsock__drop_output(ws, WSOCK_ABORTED);
@@ -7034,8 +7156,7 @@ WSOCK_API int wsock_flush(wsock *ws)
         return ws->error;
     if (!ws->io || ws->phase < WSOCK__PHASE_HANDSHAKE)
         return WSOCK_INVALID_OPERATION;
-    if (!(ws->bits & WSOCK__STUCK))
-        wsock__flush(ws);
+    wsock__flush(ws);
     wsock__arm(ws);
     if (ws->error)
         return ws->error;
@@ -7054,7 +7175,7 @@ WSOCK_API int wsock_pause(wsock *ws, int on)
     else
         ws->bits &= ~(uint32_t)WSOCK__PAUSED;
     if (ws->io)
-        wsock__list_work(ws, WSOCK__WORK_LOOK);
+        wsock__resume(ws);
     return WSOCK_OK;
 }
 
@@ -7134,7 +7255,7 @@ static int wsock__take_head(wsock *ws)
 {
     wsock__rare *r = ws->rare;
     wsock__item *item = ws->out ? ws->out->head : NULL;
-    if (!r || !item || item->taken || item->reference)
+    if (!r || !item || item->taken || !item->is_head)
         return WSOCK_INVALID_OPERATION;
     ws->out->head = item->next;
     if (!item->next)
@@ -7215,6 +7336,7 @@ WSOCK_API int wsock_head_in(wsock *ws, const char *first_line,
     wsock__begin(ws);
     if (!wsock__rare_get(ws))
         return WSOCK_NO_MEMORY;
+    ws->bits |= WSOCK__NO_BODY; /* of a refusal: it goes out as a head */
     if (!wsock__facts_listed(ws, &f, headers) || !wsock__is_value(first_line))
         return wsock__head_malformed(ws);
     if (ws->role == WSOCK_SERVER)
@@ -7257,7 +7379,7 @@ WSOCK_API const wsock_failure *wsock_why(const wsock *ws)
     wsock__rare *r = ws ? ws->rare : NULL;
     if (!ws || (!r && ws->error))
         return &wsock__out_of_memory;
-    if (!r)
+    if (!r || !(ws->error || ws->close_sent || ws->close_received))
         return &wsock__no_failure;
     r->failure.close_sent = ws->close_sent;
     r->failure.close_received = ws->close_received;
@@ -7504,6 +7626,7 @@ WSOCK_API wsock_server *wsock_listen(const char *url,
     s->loop.shared = 1;
     s->failure.text = s->text;
     s->failure.close_reason = "";
+    snprintf(s->text, sizeof s->text, "%s", wsock__no_failure.text);
     if (p.code)
         wsock__server_failed(s, p.code, WSOCK_PHASE_SETUP, 0, p.wrong);
     else
@@ -7580,6 +7703,9 @@ static wsock *wsock__detach(wsock *from)
     if (!(c->o.flags & WSOCK_NONBLOCKING))
         ws->bits |= WSOCK__BLOCKING;
     ws->phase = from->phase;
+    ws->error = from->error;
+    ws->close_sent = from->close_sent;
+    ws->close_received = from->close_received;
     ws->extensions = from->extensions;
     ws->subprotocol = from->subprotocol;
     ws->armed = 1;
@@ -7590,6 +7716,8 @@ static wsock *wsock__detach(wsock *from)
     from->out = NULL;
     from->rare = NULL;
     from->bits &= ~(uint32_t)WSOCK__PENDING;
+    if (ws->phase == WSOCK__PHASE_LINGER)
+        wsock__timer_start(ws, WSOCK__TIMER_CLOSE, c->o.close_timeout);
     wsock_free(from);
     return ws;
 }
@@ -7712,6 +7840,7 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *s)
 }
 
 #undef WSOCK__LINUX
+#undef WSOCK__ACCEPT4
 #undef WSOCK__EPOLL
 #undef WSOCK__FORMAT
 #undef WSOCK__INLINE
