@@ -925,7 +925,7 @@ static size_t bound(const run *r, size_t fed)
     if (!o) return 0;
     /* A message up to 64 KiB is allocated at its size, which the peer may
      * only have announced; above that memory grows with what has come. */
-    message = fed * 3 + 65536;
+    message = fed * 5 + 65536; /* four times, and the buffer before */
     if (message > o->max_message && o->max_message < WSOCK_UNLIMITED / 4)
         message = o->max_message * 3 + 4096;
     queue = r->nsends * (r->biggest + 512);
