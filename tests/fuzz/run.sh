@@ -9,6 +9,7 @@
 # Targets: core_client core_server pair url; $TARGETS chooses among them.
 # Everything is built and kept in tests/.work/fuzz, found inputs too, so
 # that a later run goes on from there; the committed corpus is not changed.
+# Every run takes the same way; SEED=0 lets the fuzzer choose another.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 work=$here/../.work/fuzz
@@ -86,7 +87,7 @@ fuzz() {
             "$here/corpus/$1"/* >"$log" 2>&1
     else
         "$work/$1" -artifact_prefix="$work/crashes/$1/" -timeout=20 \
-            -max_total_time="$seconds" -max_len=6000 -len_control=20 \
+            -seed="${SEED:-1}" -max_total_time="$seconds" -max_len=6000 -len_control=20 \
             -use_value_profile=0 -print_final_stats=1 \
             -dict="$here/wsock.dict" "$work/corpus/$1" >"$log" 2>&1
     fi
