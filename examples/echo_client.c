@@ -11,7 +11,7 @@
 
 #include <stdio.h>
 
-static char buffer[65536];
+static char buffer[16 << 20]; /* room for any usual message at once */
 
 int main(int argc, char **argv)
 {
@@ -25,8 +25,8 @@ int main(int argc, char **argv)
     }
     ws = wsock_connect(argv[1], NULL);
 
-    /* A message that is larger than the buffer comes in parts, all but the
-     * last marked WSOCK_FRAGMENT in got.kind, and leaves as it came. */
+    /* A message that is larger than the buffer would come in parts, all but
+     * the last marked WSOCK_FRAGMENT in got.kind, and leave as it came. */
     while ((r = wsock_receive(ws, buffer, sizeof buffer, &got)) == WSOCK_OK &&
            got.kind != WSOCK_CLOSE)
         if (wsock_send(ws, got.kind, buffer, got.bytes) < 0)
