@@ -1018,7 +1018,6 @@ typedef struct wsock__config {
     wsock_system system;
     size_t references;
     size_t size;      /* of this block; 0: part of options.memory */
-    size_t head_size; /* room that our HTTP head needs */
     size_t whole_most; /* largest message that polls may hand out whole */
     const char *host; /* strings of the URL, in this block */
     const char *host_header;
@@ -2450,7 +2449,6 @@ static void wsock__config_init(wsock__config *c, const wsock__plan *p)
     memset(c, 0, sizeof *c);
     c->o = p->o;
     c->references = 1;
-    c->head_size = p->head_size;
     c->whole_most = c->o.max_message;
     if (c->o.flags & WSOCK_PARTS)
         c->whole_most = WSOCK_UNLIMITED;
