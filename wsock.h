@@ -10,7 +10,7 @@
  * and in all others just include it.
  *
  * WHAT IT DOES NOT DO (yet): wss:// (TLS), permessage-deflate, proxies,
- * redirects, Windows.  A wsock and all calls on it belong to one thread.
+ * redirects, Windows.
  *
  * THE SMALLEST CLIENT
  *
@@ -84,17 +84,26 @@
  * OPTIONS (struct wsock_options; zero means default)
  *
  *     flags              - WSOCK_NONBLOCKING and others (0)
+ *     lookup_timeout     - name look-up, ms (10,000)
  *     connect_timeout    - TCP connection, ms (10,000)
  *     handshake_timeout  - HTTP exchange, ms, either role (10,000)
  *     send_timeout       - one blocking send, ms (30,000)
  *     receive_timeout    - one blocking receive, ms (WSOCK_NEVER)
  *     close_timeout      - waiting for the peer's Close, ms (10,000)
+ *     keepalive_interval - an empty ping after so long, ms (30,000)
+ *     pong_timeout       - a peer that answers no ping is dead, ms (20,000)
+ *     stall_timeout      - a peer that takes nothing is dead, ms (30,000)
  *     max_message        - largest assembled message, bytes (16 MiB)
  *     max_header         - largest HTTP head, bytes (16 KiB)
  *     receive_buffer     - read window of a loop, bytes (64 KiB)
  *     send_limit         - soft bound of a send queue, bytes (1 MiB)
+ *     read_ahead         - taken in by a blocking send, bytes (128 MiB)
+ *     max_memory         - of a connection, or a whole server (1 GiB)
  *     max_connections    - of a server (100,000)
+ *     max_handshakes     - of these, not open yet (10,000)
  *     backlog            - of a listening socket (1,024)
+ *     poll_messages      - events between two polls that return 0 (65,536)
+ *     poll_bytes         - bytes read between two of them (16 MiB)
  *     headers, subprotocols, extensions, origins, origin, user_agent
  *     reserved_bits      - RSV bits of your own extensions (0)
  *     io, system         - your transport; your allocator, clock, random
@@ -109,8 +118,9 @@
  * OWNERSHIP  Connections of wsock_server_poll() belong to the server: CLOSE
  * is their last event, and the following poll frees them; wsock_free()
  * earlier means no further events.  Accepted connections and those that you
- * made are yours.  Only poll calls report and only poll calls free: a send
- * that meets a dead peer leaves every handle valid, and CLOSE comes later.
+ * made are yours, also after wsock_server_add().  Only poll calls report and
+ * only poll calls free: a send or broadcast that meets a dead peer leaves
+ * every handle valid, and CLOSE comes later.
  * Every connection has at most one OPEN and exactly one CLOSE; a client
  * that fails before OPEN also gets CLOSE, with the reason.  Only a server
  * reports nothing of peers whose handshake fails: it has answered them.
@@ -125,6 +135,39 @@
  * leave together: before the window is reused, before waiting, above
  * 64 KiB, and in wsock_flush().  Once poll has returned 0 they leave at
  * once, so that a game that sends after its polls loses no frame.
+ *
+ * REQUESTS  Without WSOCK_REQUESTS a server shakes hands with everyone whose
+ * Origin is allowed, takes the client's first subprotocol that it speaks, and
+ * answers plain HTTP with 426.  With it every GET and HEAD request is a
+ * REQUEST event, to be answered with wsock_upgrade() or wsock_respond(), at
+ * once or later, within options.handshake_timeout; so a server brings its own
+ * web page.  Until then nothing more is read from that connection.
+ *
+ * NEVER A BLOCKED FRAME  Poll calls with time 0 never wait: names are looked
+ * up by a helper thread, IPv6 and IPv4 are raced (RFC 8305), nothing is torn
+ * down with a wait.  A loop `while (wsock_poll(ws, &e, 0) > 0)` ends even if
+ * the peer never stops: after poll_messages events or poll_bytes bytes poll
+ * returns 0 once.
+ *
+ * DEAD AND SLOW PEERS  An open connection sends an empty ping every
+ * keepalive_interval; when neither the Pong nor anything else has come within
+ * pong_timeout, or the peer has taken nothing of what is queued for
+ * stall_timeout, it ends with WSOCK_TIMED_OUT.  Time-outs are looked at in
+ * poll calls (blocking: in receive); a late call looks at what has come
+ * first, so that a game that loaded a level for a minute loses nothing.
+ *
+ * THREADS  A polled connection, and a server with all its connections,
+ * belongs to one thread; wsock_wake() and wsock_server_wake() are the calls
+ * from others.  A blocking connection may have one thread that sends and one
+ * that receives: either moves bytes both ways, so that two peers that send
+ * before they receive do not wait for each other.  Meanwhile any thread may
+ * wsock_cancel(), wsock_close() or wsock_free() it, and a waiting
+ * wsock_receive() returns WSOCK_CANCELLED; after wsock_free() no other call
+ * may begin.  Different connections are independent: there are no globals.
+ *
+ * FOREIGN LOOPS  wsock_watches() lists the descriptors to wait for and
+ * wsock_timeout() the longest wait; when either comes, poll with time 0 until
+ * it returns 0, then ask again, as both may have changed.
  *
  * BACKPRESSURE  send_limit is soft: below it a message is taken whole, at it
  * wsock_send() returns WSOCK_WOULD_BLOCK and takes nothing; DRAIN comes once
@@ -158,8 +201,8 @@
  * WSOCK_TOO_BIG to you.
  *
  * SIGNALS  The library installs no handler.  SIGPIPE never reaches you.  A
- * signal ends a waiting poll call early (0); wsock_server_wake() may be
- * called from a signal handler and from other threads.
+ * signal ends a waiting poll call early (0); wsock_wake() and
+ * wsock_server_wake() may be called from a signal handler.
  *
  * SETTINGS, as macros before the include, the same in every file
  *
@@ -167,6 +210,9 @@
  *                       includes it
  *     WSOCK_API       - what to put before each declaration (dllexport...)
  *     WSOCK_USE_POLL  - poll() instead of epoll on Linux
+ *     WSOCK_NO_THREADS - no helper thread and no mutexes: name look-ups
+ *                       (not numeric addresses, not localhost) then block,
+ *                       and a blocking connection belongs to one thread
  *
  * Licence: public domain or MIT, as you like; see the end of the file.
  */
@@ -222,7 +268,7 @@ enum { WSOCK_CLIENT = 1, WSOCK_SERVER = 2 };
     X(WOULD_BLOCK, 1, "not now: the send queue is at options.send_limit")     \
     X(INVALID_PARAMETER, -1, "an argument or option is not valid")            \
     X(INVALID_OPERATION, -2, "this call does not fit the connection's state") \
-    X(NO_MEMORY, -3, "memory is out")                                         \
+    X(NO_MEMORY, -3, "memory is out, or options.max_memory is reached")       \
     X(UNSUPPORTED, -4, "not in this build")                                   \
     X(INVALID_URL, -5, "the URL is not a ws:// URL")                          \
     X(TIMED_OUT, -6, "time is up")                                            \
@@ -320,7 +366,8 @@ enum {
     WSOCK_EVENT_PONG = 4,    /* data, size */
     WSOCK_EVENT_SENT = 5,    /* context, code: a borrowed send is done */
     WSOCK_EVENT_DRAIN = 6,   /* the send queue has halved: go on sending */
-    WSOCK_EVENT_CLOSE = 7    /* code, data, size (the reason), why: the end */
+    WSOCK_EVENT_CLOSE = 7,   /* code, data, size (the reason), why: the end */
+    WSOCK_EVENT_REQUEST = 8  /* request: upgrade or respond (WSOCK_REQUESTS) */
 };
 
 /* Special values: times in milliseconds, sizes in bytes. */
@@ -339,7 +386,10 @@ enum {
     WSOCK_UNSAFE_NO_MASKING = 0x10,
     /* With options.memory: driven by wsock_feed() alone, so no room for a
      * read window is set aside. */
-    WSOCK_CORE_ONLY = 0x20
+    WSOCK_CORE_ONLY = 0x20,
+    /* Server, polled or without I/O: requests are the program's to answer,
+     * see WSOCK_EVENT_REQUEST. */
+    WSOCK_REQUESTS = 0x40
 };
 
 /* A piece of memory, for gather lists. */
@@ -370,6 +420,20 @@ typedef struct wsock_failure {
     const char *text;       /* one line: the cause, and the knob to turn */
 } wsock_failure;
 
+/* An HTTP request that waits for an answer.  It and its strings live until
+ * the answer is given or the connection is freed. */
+typedef struct wsock_request {
+    int upgrade;        /* a valid WebSocket handshake: may be upgraded */
+    const char *method; /* "GET" or "HEAD" */
+    const char *target; /* as it came: path and query, or a whole URI */
+    const char *path;   /* "/chat": of the target, not decoded */
+    const char *query;  /* behind the '?', NULL: there was none */
+    const char *host;   /* the Host header, NULL (HTTP/1.0): none */
+    const char *origin; /* the Origin header, NULL: none */
+    const char *const *subprotocols; /* offered, best first, 32 at most; a
+                                      * NULL-terminated list, never NULL */
+} wsock_request;
+
 /* What a poll call reports; which fields count stands at the event types. */
 typedef struct wsock_event {
     int type;  /* WSOCK_EVENT_... */
@@ -381,12 +445,20 @@ typedef struct wsock_event {
     size_t size;
     void *context;            /* SENT: as given to wsock_sendv() */
     const wsock_failure *why; /* CLOSE: never NULL; why->code 0: orderly */
+    const wsock_request *request; /* REQUEST */
 } wsock_event;
 
+/* A descriptor to wait for; wsock_watches(). */
+typedef struct wsock_watch {
+    intptr_t fd; /* a socket, or whatever the system can wait for */
+    int wants;   /* 1: until it may be read, 2: written; or both, 3 */
+} wsock_watch;
+
 /* A transport.  All callbacks but `wait` must not block.  Every one gets
- * `user`.  Returns: WSOCK_OK (0), a count, WSOCK_WANT_READ or
- * WSOCK_WANT_WRITE (nothing was done; call again once the transport below
- * can be read or written, whichever way this call goes), or
+ * `user`; of a blocking connection with two threads, all but `wait` and
+ * `wake` are called one at a time.  Returns: WSOCK_OK (0), a count,
+ * WSOCK_WANT_READ or WSOCK_WANT_WRITE (nothing was done; call again once the
+ * transport below can be read or written, whichever way this call goes), or
  * WSOCK_TRANSPORT_ERROR.  After an error of `write` what came before is still
  * read; after any other only `explain` (at once) and `close` follow. */
 enum {
@@ -412,6 +484,11 @@ typedef struct wsock_io {
      * (wants & 2), or `timeout` ms have passed (-1: no limit).  Returns 0,
      * or WSOCK_TRANSPORT_ERROR.  NULL: `fd` is waited on. */
     int (*wait)(void *user, int wants, int timeout);
+    /* Make a `wait` that is in progress on another thread return at once, or
+     * else the next one.  wsock_wake() and wsock_cancel() call it, in their
+     * thread or signal handler, until wsock_free(), also after `close`.
+     * NULL: `fd` is waited on, or a `wait` goes on until its time is up. */
+    void (*wake)(void *user);
     /* The socket to wait on, or -1.  NULL: none; a poll call then tries
      * every time and never waits. */
     intptr_t (*fd)(void *user);
@@ -444,12 +521,19 @@ typedef struct wsock_options {
     void *user;     /* first value of wsock_user() */
 
     /* Times in milliseconds.  0: the default; WSOCK_NEVER: no limit. */
-    int connect_timeout;   /* transport open (10,000) */
+    int lookup_timeout;    /* name look-up (10,000) */
+    int connect_timeout;   /* from there to an open transport (10,000) */
     int handshake_timeout; /* from there to OPEN (10,000) */
     int send_timeout;      /* one blocking wsock_send (30,000) */
     int receive_timeout;   /* one wsock_receive (WSOCK_NEVER) */
     int close_timeout;     /* from wsock_close() to the peer's Close, and for
                             * what is queued before ours (10,000) */
+    int keepalive_interval; /* an empty ping is sent so long after OPEN, and
+                             * after each Pong (30,000) */
+    int pong_timeout;  /* then something must have come (20,000).  It rests
+                        * while the connection is paused or held back */
+    int stall_timeout; /* longest time in which the peer takes nothing of
+                        * what is queued (30,000) */
 
     /* Sizes in bytes.  0: the default; WSOCK_UNLIMITED: no limit. */
     size_t max_message; /* of an assembled message (16 MiB), inclusive; parts
@@ -457,8 +541,17 @@ typedef struct wsock_options {
     size_t max_header;  /* of the peer's HTTP head (16 KiB) */
     size_t receive_buffer; /* read window, one a loop (64 KiB); 1 GiB at most */
     size_t send_limit;     /* soft bound of a send queue (1 MiB) */
+    size_t read_ahead; /* what a blocking send takes in meanwhile, so that a
+                        * peer that sends too goes on (128 MiB) */
+    size_t max_memory; /* all that a connection, or a server with all of its
+                        * own, may allocate (1 GiB) */
     size_t max_connections; /* of a server (100,000): at it, new ones wait in
                              * the system's backlog */
+    size_t max_handshakes; /* of a server, not open yet (10,000): at it, the
+                            * oldest gives way to a new one */
+    size_t poll_messages; /* events (65,536) and */
+    size_t poll_bytes;    /* bytes read (16 MiB) after which a poll returns
+                           * 0 once, whatever is left to do */
     int backlog;            /* of the listening socket (1,024) */
 
     /* Lists end with NULL.  CR, LF and NUL are refused in all of them. */
@@ -494,9 +587,9 @@ typedef struct wsock_options {
  *   options  in  copied (lists borrowed, see wsock_options); NULL: defaults
  * Returns  a handle, always to be freed with wsock_free(); ask wsock_error()
  *          whether it is open.  NULL only when memory is out.
- * Blocks   until open or failed; with WSOCK_NONBLOCKING only for a name
- *          look-up (numeric addresses never): OPEN or CLOSE comes later.
- * Source   RFC 6455 4.1. */
+ * Blocks   until open or failed; with WSOCK_NONBLOCKING never: OPEN or CLOSE
+ *          comes later.
+ * Source   RFC 6455 4.1, RFC 8305. */
 WSOCK_API wsock *wsock_connect(const char *url, const wsock_options *options);
 
 /* wsock_new() -- make a connection that has no transport yet.
@@ -515,7 +608,7 @@ WSOCK_API wsock *wsock_new(int role, const char *url,
  * socket; then shake hands.
  * Returns  WSOCK_OK when open (blocking) or begun (polled), or the failure;
  *          WSOCK_INVALID_OPERATION for a server, or if it has a transport.
- * Blocks   as wsock_connect(). */
+ * Blocks   as wsock_connect(); wsock_cancel() from another thread ends it. */
 WSOCK_API int wsock_dial(wsock *ws);
 
 /* wsock_attach() -- run a connection over a transport of yours, then shake
@@ -531,7 +624,9 @@ WSOCK_API int wsock_attach(wsock *ws, const wsock_io *io);
 /* wsock_free() -- end a connection at once and release it.
  * What is queued is offered to the transport one last time, without waiting;
  * no Close frame is added: call wsock_close() before for an orderly end.
- * Borrowed memory is yours again at return.  NULL is ignored. */
+ * Borrowed memory is yours again at return.  NULL is ignored.
+ * Blocks   never for the peer; only until calls of other threads on a
+ *          blocking handle, which it cancels, have returned. */
 WSOCK_API void wsock_free(wsock *ws);
 
 /* wsock_memory_needed() -- bytes of options.memory that a connection with
@@ -558,10 +653,13 @@ WSOCK_API size_t wsock_memory_needed(int role, const char *url,
  *                              (not open, Close sent, text inside a binary
  *                              message...); nothing was taken, not sticky
  *          WSOCK_CLOSED        the peer has closed
+ *          WSOCK_CANCELLED     another thread has freed the handle
  *          WSOCK_TOO_BIG       can never fit options.memory; not sticky
  *          else the connection's failure, which sticks
  * Blocks   blocking handles: until the transport has taken it, or
- *          options.send_timeout (WSOCK_TIMED_OUT, which sticks).
+ *          options.send_timeout (WSOCK_TIMED_OUT, which sticks).  If no
+ *          thread is in wsock_receive() meanwhile, what comes is taken in for
+ *          the next one, up to options.read_ahead.
  * Source   RFC 6455 5.4, 5.5.2, 5.6, 6.1. */
 WSOCK_API int wsock_send(wsock *ws, unsigned kind, const void *data,
                          size_t size);
@@ -596,7 +694,8 @@ WSOCK_API int wsock_shutdown(wsock *ws, int code, const char *reason);
  *          options.close_timeout; or the sticky failure.  The handle stays;
  *          free it.
  * Blocks   blocking handles: until closed, or options.close_timeout; it is
- *          a reading call then. */
+ *          a reading call then, and a wsock_receive() of another thread
+ *          returns WSOCK_CANCELLED first. */
 WSOCK_API int wsock_close(wsock *ws, int code, const char *reason);
 
 /* wsock_close_status() -- what the peer's Close frame said.
@@ -625,12 +724,23 @@ WSOCK_API int wsock_abort(wsock *ws);
  * Returns  WSOCK_OK
  *          WSOCK_TIMED_OUT   after options.receive_timeout; nothing is lost,
  *                            call again
- *          WSOCK_INVALID_OPERATION  the Close was received before, or the
- *                            handle is not a blocking one
+ *          WSOCK_CANCELLED   wsock_cancel(), wsock_wake(), or wsock_close()
+ *                            or wsock_free() of another thread; nothing is
+ *                            lost by the first two, call again
+ *          WSOCK_INVALID_OPERATION  the Close was received before, the
+ *                            handle is not a blocking one, or another thread
+ *                            receives
  *          else the connection's failure, which sticks.
  * Source   RFC 6455 6.2. */
 WSOCK_API int wsock_receive(wsock *ws, void *data, size_t size,
                             wsock_status *status);
+
+/* wsock_cancel() -- let a wsock_receive() or wsock_dial() that waits in
+ * another thread, or else the next wsock_receive(), return WSOCK_CANCELLED.
+ * A cancelled receive may be made again; a cancelled dial is the end.
+ * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION on a handle that is not a
+ *          blocking one.   Blocks: never.   Threads: any. */
+WSOCK_API int wsock_cancel(wsock *ws);
 
 /* ------------------------------------------------------------- polling -- */
 
@@ -639,9 +749,31 @@ WSOCK_API int wsock_receive(wsock *ws, void *data, size_t size,
  *   event    out  filled when 1 is returned, else its type is NONE
  *   timeout  in   how long to wait for one, in ms: 0 not at all,
  *                 WSOCK_NEVER as long as it takes
- * Returns  1 an event; 0 none (time is up, or a signal came); negative: the
- *          connection has ended and CLOSE was reported: free it. */
+ * Returns  1 an event; 0 none (time is up, a signal or wsock_wake() came, or
+ *          options.poll_messages or poll_bytes was reached); negative: the
+ *          connection has ended and CLOSE was reported: free it;
+ *          WSOCK_INVALID_OPERATION for one that a server polls. */
 WSOCK_API int wsock_poll(wsock *ws, wsock_event *event, int timeout);
+
+/* wsock_wake() -- let a waiting wsock_poll(), or else the next one, return 0
+ * soon; on a blocking handle the same as wsock_cancel().
+ * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION without a transport, and on a
+ *          server's connection: use wsock_server_wake().
+ * Threads  any, and signal handlers, once wsock_dial() or wsock_attach() has
+ *          begun (for wsock_connect(): has returned). */
+WSOCK_API int wsock_wake(wsock *ws);
+
+/* wsock_watches() -- what to wait for, for a loop of your own.
+ *   list  out  up to `cap` descriptors; there are several while connecting
+ * Returns  how many there are, which may be more than `cap`; 0: none (no
+ *          transport, a blocking handle, or a transport without `fd`: poll
+ *          every so often).  Ask again after every poll, send and close. */
+WSOCK_API size_t wsock_watches(const wsock *ws, wsock_watch *list,
+                               size_t cap);
+
+/* wsock_timeout() -- how long that wait may last before the next poll, in
+ * ms: 0 when there is work waiting, WSOCK_NEVER when nothing is timed. */
+WSOCK_API int wsock_timeout(const wsock *ws);
 
 /* wsock_flush() -- offer what is queued to the transport, without waiting.
  * Returns  WSOCK_OK when all was taken, WSOCK_WOULD_BLOCK when some is left
@@ -721,6 +853,9 @@ WSOCK_API unsigned wsock_extensions(const wsock *ws);
  * times, NULL if it did not.  From OPEN (or wsock_connect()) to the next
  * reading call; after a refusal until wsock_free(). */
 WSOCK_API const char *wsock_header(const wsock *ws, const char *name);
+/* Milliseconds between the last keepalive ping and its Pong, -1: none has
+ * come yet. */
+WSOCK_API int wsock_rtt(const wsock *ws);
 /* Bytes queued and not yet taken by the transport. */
 WSOCK_API size_t wsock_queued(const wsock *ws);
 /* The peer's address, as "192.0.2.1:80" or "[2001:db8::1]:80", into `size`
@@ -749,11 +884,69 @@ WSOCK_API wsock_server *wsock_listen(const char *url,
 
 /* wsock_server_poll() -- do what is to be done on all connections and report
  * one event.  Parameters as for wsock_poll().
- * Returns  1 an event; 0 none (time is up, a signal, wsock_server_wake());
- *          negative: listening failed, or wsock_server_close() has ended
- *          the last connection. */
+ * Returns  1 an event; 0 none (time is up, a signal, wsock_server_wake(), or
+ *          options.poll_messages or poll_bytes was reached); negative:
+ *          listening failed, or wsock_server_close() has ended the last
+ *          connection. */
 WSOCK_API int wsock_server_poll(wsock_server *server, wsock_event *event,
                                 int timeout);
+
+/* wsock_upgrade() -- answer a REQUEST with 101: the connection is open, OPEN
+ * follows, and in the end CLOSE.
+ *   subprotocol  in  one that the client offered, whether or not it stands in
+ *                    options.subprotocols; NULL: none.  Copied
+ *   headers      in  "Name: value" list, NULL-terminated, added to those of
+ *                    options.headers; NULL: none.  Borrowed until return
+ * Returns  WSOCK_OK
+ *          WSOCK_CLOSED  the peer has left, or time was up; for a server's
+ *                        connection no CLOSE follows, and the next poll
+ *                        frees it
+ *          WSOCK_INVALID_OPERATION  no request waits for an answer, or it is
+ *                        none for an upgrade (request.upgrade)
+ *          WSOCK_INVALID_PARAMETER, WSOCK_NO_MEMORY, WSOCK_TOO_BIG   nothing
+ *                        was sent; the request still waits
+ * Source   RFC 6455 4.2.2. */
+WSOCK_API int wsock_upgrade(wsock *ws, const char *subprotocol,
+                            const char *const *headers);
+
+/* wsock_respond() -- answer a REQUEST as plain HTTP, then end the connection.
+ * Content-Length and "Connection: close" are added; a HEAD request gets no
+ * body.  The peer has options.stall_timeout to take some of it.
+ *   status   in  200 to 599
+ *   headers  in  as for wsock_upgrade()
+ *   body     in  `size` bytes, copied; NULL only if size is 0.  None with
+ *                status 204 and 304
+ * Returns  as wsock_upgrade().  After WSOCK_OK a server's connection reports
+ *          nothing more and is not to be used after the next poll; without
+ *          I/O, CLOSE follows.
+ * Source   RFC 9110, RFC 9112. */
+WSOCK_API int wsock_respond(wsock *ws, int status,
+                            const char *const *headers, const void *body,
+                            size_t size);
+
+/* wsock_broadcast() -- send one message to many: framed once, and shared.
+ *   to    in  `count` connections of this server, NULL entries skipped; NULL:
+ *             all that are open, and count is 0
+ *   kind  in  WSOCK_TEXT or WSOCK_BINARY
+ *   data  in  `size` bytes, copied once; NULL only if size is 0
+ * Connections that are not open, or have sent Close, are passed over.
+ * Returns  how many were skipped because their queue is at send_limit, or
+ *          memory was out, or they are in the middle of a fragmented send; 0:
+ *          everyone has it.  Those whose queue was full get DRAIN later.
+ *          WSOCK_INVALID_PARAMETER, WSOCK_NO_MEMORY   nobody has it. */
+WSOCK_API int wsock_broadcast(wsock_server *server, wsock *const *to,
+                              size_t count, unsigned kind, const void *data,
+                              size_t size);
+
+/* wsock_server_add() -- let the server's polls also drive a connection of
+ * yours, such as a client towards another server.  It stays yours: free it
+ * after CLOSE, or when you like, before the server or after.
+ *   ws  in  a polled one (WSOCK_NONBLOCKING) without options.memory, just
+ *           made or already connecting or open, with the server's allocator
+ * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION, WSOCK_INVALID_PARAMETER: it is
+ *          none such; its options.io has no `fd`; the server has closed or is
+ *          driven by wsock_accept(); WSOCK_NO_MEMORY. */
+WSOCK_API int wsock_server_add(wsock_server *server, wsock *ws);
 
 /* wsock_accept() -- wait for the next connection that has shaken hands.
  * All handshakes go on at the same time: a slow client delays nobody.
@@ -763,7 +956,7 @@ WSOCK_API int wsock_server_poll(wsock_server *server, wsock_event *event,
  *   timeout  in   ms; 0: do not wait; WSOCK_NEVER
  * Returns  WSOCK_OK; WSOCK_TIMED_OUT (also for a signal or a wake);
  *          WSOCK_INVALID_OPERATION on a server that is driven by
- *          wsock_server_poll(); else the server's failure. */
+ *          wsock_server_poll(), or has WSOCK_REQUESTS; else its failure. */
 WSOCK_API int wsock_accept(wsock_server *server, wsock **out, int timeout);
 
 /* wsock_server_wake() -- let a waiting poll or accept return 0 / TIMED_OUT
@@ -771,12 +964,19 @@ WSOCK_API int wsock_accept(wsock_server *server, wsock **out, int timeout);
  * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION when listening had failed. */
 WSOCK_API int wsock_server_wake(wsock_server *server);
 
+/* The same as wsock_watches() and wsock_timeout(), for a server. */
+WSOCK_API size_t wsock_server_watches(const wsock_server *server,
+                                      wsock_watch *list, size_t cap);
+WSOCK_API int wsock_server_timeout(const wsock_server *server);
+
 /* wsock_server_close() -- stop listening and close every connection with
- * 1001; also from within an event.  Polls go on; they return WSOCK_CLOSED
- * when all have ended.   Returns  WSOCK_OK, or the server's failure. */
+ * 1001; requests that wait get 503; also from within an event.  Polls go on;
+ * they return WSOCK_CLOSED when all have ended, after options.close_timeout
+ * and a second at most.   Returns  WSOCK_OK, or the server's failure. */
 WSOCK_API int wsock_server_close(wsock_server *server);
 
-/* wsock_server_free() -- end and free the server and its connections. */
+/* wsock_server_free() -- end and free the server and its connections.  Those
+ * that were added end too, and are still to be freed by you. */
 WSOCK_API void wsock_server_free(wsock_server *server);
 
 /* The port in use; the connections now; the failure that stuck. */
@@ -824,6 +1024,11 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *server);
 #if defined(__GLIBC__) && !defined(__USE_MISC)
 #error "wsock.h: a system header came before it with a strict -std=: include \
 the implementation first, or compile with -std=gnu99 or -D_GNU_SOURCE"
+#endif
+
+#if !defined(WSOCK_NO_THREADS)
+#include <pthread.h>
+#include <signal.h>
 #endif
 
 #if defined(__linux__)
@@ -956,6 +1161,7 @@ enum {
     WSOCK__HEAD_BY_HAND = 0x0800,   /* wsock_head_out() has the head */
     WSOCK__CLOSE_REPORTED = 0x1000, /* the last event is out */
     WSOCK__LISTED = 0x2000,         /* in the loop's work list */
+    WSOCK__ASKED = 0x4000,          /* a request waits for its answer */
     WSOCK__SERVER_OWNED = 0x8000,   /* lives in the slab of a server */
     WSOCK__HELD = 0x10000,    /* not read: the send queue is at its limit */
     WSOCK__OPENED = 0x20000,  /* the handshake was good */
@@ -968,7 +1174,12 @@ enum {
     WSOCK__PENDING_SENT = 0x800000,
     WSOCK__PENDING_DRAIN = 0x1000000,
     WSOCK__PENDING_CLOSE = 0x2000000,
-    WSOCK__PENDING = 0x3E00000,
+    WSOCK__PENDING_REQUEST = 0x4000000,
+    WSOCK__PENDING = 0x7E00000,
+    WSOCK__AWAITS_PONG = 0x8000000, /* of a keepalive ping; HEARD: something */
+    WSOCK__HEARD = 0x10000000,      /* has come since */
+    WSOCK__UNFINISHED = 0x20000000, /* counted in loop.handshakes */
+    WSOCK__LIVE = 0x40000000,       /* counted in loop.live */
     /* Any of these: there is more to wait for than reading. */
     WSOCK__ARMS = WSOCK__END_OF_STREAM | WSOCK__HELD | WSOCK__PAUSED |
                   WSOCK__STUCK | WSOCK__READ_WANTS_WRITE,
@@ -978,14 +1189,16 @@ enum {
     WSOCK__NOT_PLAIN = WSOCK__NOT_OPEN | WSOCK__PENDING | WSOCK__DISCARD |
                        WSOCK__PAUSED | WSOCK__HELD | WSOCK__END_OF_STREAM |
                        WSOCK__WRITE_DEAD | WSOCK__READ_WANTS_WRITE |
-                       WSOCK__WRITE_WANTS_READ | WSOCK__BLOCKING
+                       WSOCK__WRITE_WANTS_READ | WSOCK__BLOCKING |
+                       WSOCK__AWAITS_PONG
 };
 
 /* Bits of wsock.work: why it stands in the loop's work list. */
 enum {
     WSOCK__WORK_READ = 1,
     WSOCK__WORK_WRITE = 2,
-    WSOCK__WORK_LOOK = 4 /* something to flush, parse or report */
+    WSOCK__WORK_LOOK = 4, /* something to flush, parse or report */
+    WSOCK__WORK_HUNG = 8  /* a hang-up, though nothing is waited for */
 };
 
 enum {
@@ -1001,23 +1214,30 @@ enum {
     WSOCK__CHUNK_END /* in the line end behind the data */
 };
 
-/* Timer lists: all timers of a list run equally long, so that a new one
- * always belongs at the end. */
+/* Timer lists, soonest first.  The timers of a list run equally long, but for
+ * those of connections that were added to a server, so that a new one belongs
+ * at the end or near it. */
 enum {
-    WSOCK__TIMER_CONNECT,
-    WSOCK__TIMER_HANDSHAKE,
+    WSOCK__TIMER_OVERDUE,   /* a last look at what has come; then it counts */
+    WSOCK__TIMER_CONNECT,   /* look-up, TCP, a client's handshake */
+    WSOCK__TIMER_RACE,      /* the next address may be tried too */
+    WSOCK__TIMER_HANDSHAKE, /* a server waits for a request */
+    WSOCK__TIMER_ANSWER,    /* a request waits for the program */
+    WSOCK__TIMER_KEEPALIVE,
+    WSOCK__TIMER_PONG,
+    WSOCK__TIMER_STALL,
     WSOCK__TIMER_CLOSE,
     WSOCK__TIMER_LINGER,
     WSOCK__TIMERS,
     WSOCK__TIMER_NONE = WSOCK__TIMERS
 };
 
-/* Effective options, shared by all connections made with them. */
+/* Effective options, of one connection, or of a server and all its own. */
 typedef struct wsock__config {
     wsock_options o;
     wsock_system system;
-    size_t references;
-    size_t size;      /* of this block; 0: part of options.memory */
+    size_t used;       /* bytes allocated, options.max_memory at most */
+    size_t size;       /* of this block; 0: part of options.memory */
     size_t whole_most; /* largest message that polls may hand out whole */
     const char *host; /* strings of the URL, in this block */
     const char *host_header;
@@ -1037,6 +1257,7 @@ typedef struct wsock__item {
     void *context;
     void *owned; /* reference: memory to be freed with it */
     size_t owned_size;
+    struct wsock__shared *shared; /* reference: a broadcast's frame */
     uint32_t key;
     uint8_t reference;
     uint8_t masked;      /* reference: mask with key when taken */
@@ -1047,6 +1268,12 @@ typedef struct wsock__item {
     uint8_t embedded;    /* the first run of a wsock__out: not pooled */
     uint8_t is_head;     /* our HTTP head */
 } wsock__item;
+
+/* A frame that stands in many queues; the last one that lets go frees it. */
+typedef struct wsock__shared {
+    size_t references;
+    size_t size; /* of this block, with the bytes behind it */
+} wsock__shared;
 
 enum {
     WSOCK__CONTROL_MOST = 125,      /* RFC 6455 5.5 */
@@ -1105,6 +1332,7 @@ typedef struct wsock__rare {
     uint8_t chunk;      /* WSOCK__CHUNK_...: the body comes in chunks */
     uint8_t interim;    /* responses below 200 that came before */
     void *dial;         /* state of the TCP connect */
+    char *subprotocol;  /* one that wsock_upgrade() took from elsewhere */
 } wsock__rare;
 
 struct wsock {
@@ -1120,18 +1348,22 @@ struct wsock {
     wsock *work_next, *work_prev; /* the loop's work list */
     wsock *timer_next, *timer_prev;
     int64_t timer_due;
+    uint32_t pinged, rtt; /* ms: when a keepalive ping left; to its Pong, + 1 */
     int16_t error; /* the failure that stuck */
     uint16_t close_sent;
     uint16_t close_received;
     uint16_t extensions;
     uint32_t bits;
     uint8_t role, phase, timer, work;
+    uint8_t overdue;      /* which timer, once it is TIMER_OVERDUE */
     uint8_t armed;        /* what the poller watches: 1 read, 2 write */
     uint8_t sending;      /* kind of the message whose parts are sent */
-    uint8_t subprotocol;  /* index + 1 into options.subprotocols */
+    uint8_t subprotocol;  /* index + 1 into options.subprotocols, or OTHER */
     uint8_t no_socket;    /* a transport of the program's, not a socket */
     uint8_t watched;      /* the poller knows its descriptor */
 };
+
+enum { WSOCK__SUBPROTOCOL_OTHER = 255 }; /* it stands in wsock__rare */
 
 typedef char wsock__size_is_held[sizeof(wsock) <= 160 ? 1 : -1];
 
@@ -1153,6 +1385,11 @@ enum { WSOCK__RANDOM_POOL = 128 };
 /* What connections share.  There is one receive window and one cursor: the
  * connection whose bytes are being read, the rest of its current segment,
  * and the bytes that follow that segment. */
+enum {
+    WSOCK__CANCEL_WAKE = 1, /* by wsock_wake() or wsock_cancel() */
+    WSOCK__CANCEL_TAKEN     /* another thread closes or frees */
+};
+
 struct wsock__loop {
     wsock__config *config;
     wsock *current;
@@ -1161,19 +1398,24 @@ struct wsock__loop {
     uint8_t *window;
     size_t window_size;
     wsock *all;
-    size_t count;
+    size_t count;      /* of `all`; */
+    size_t live;       /* of these, the ones that have not ended */
+    size_t handshakes; /* and the ones of a server that are not open yet */
     wsock *work_first, *work_last;
-    void *ready; /* what the last wait found; see >>poller */
-    int ready_at, ready_count;
+    size_t listed; /* how many these are */
+    size_t listings, listings_before; /* made, and when the wait ended */
     wsock *ended; /* CLOSE was reported; freed by the next poll */
-    wsock__timers timers[WSOCK__TIMERS];
-    int64_t now;
-    wsock__pool ins, outs, rares, references, runs, wsocks;
-    void *slabs;
+    wsock__pool ins, outs, rares, references, runs;
     uint8_t *message; /* options.memory: the one message buffer */
     size_t message_size;
+    uint8_t *spare; /* one message buffer kept for the next message */
+    size_t spare_size;
+    uint8_t *stage; /* 16 KiB in which lent payload is masked */
+    size_t stage_size;
+    int ready_at, ready_count; /* of `ready` below */
     uint8_t message_used;
     uint8_t fixed;       /* options.memory: no allocation */
+    uint8_t shared;      /* a server's: has many connections */
     uint8_t corked;      /* an event is out: sends wait for the next poll */
     uint8_t interrupted; /* a wake or a signal ends this poll */
     uint8_t accepting;   /* wsock_accept() drives it */
@@ -1181,24 +1423,45 @@ struct wsock__loop {
     uint8_t routine;     /* ... and may go straight on */
     uint8_t random_left;
     uint8_t listening; /* the listener is watched */
-    size_t timing; /* timers that run */
-    uint8_t shared;    /* a server's: has many connections */
     uint8_t waited;    /* this call has asked the kernel */
-    int turns;         /* since the kernel was asked last */
+    uint8_t filled;    /* since then a read has filled its buffer */
+    uint8_t threaded;  /* a blocking connection's: the mutex is in use */
+    uint8_t receiving; /* a thread is in a reading call */
+    uint8_t cancelled; /* which is to return: WSOCK__CANCEL_... */
+    uint8_t claims;    /* threads that wait to be in one */
+    uint32_t drops;    /* how often a queue was given up */
+    uint8_t freeing;   /* wsock_free() waits for the others to leave */
+    uint8_t random[WSOCK__RANDOM_POOL];
+
+    /* From here on for loops that do I/O: with WSOCK_CORE_ONLY there is no
+     * memory behind this point, see wsock__loop_size(). */
+    wsock__timers timers[WSOCK__TIMERS];
+    size_t timing; /* timers that run */
+    int64_t now;
     int64_t listen_due; /* when the listener is watched again */
-    uint8_t *direct;    /* blocking: where a large payload may be read to */
+    size_t events, bytes; /* since a poll has returned 0; see */
+    size_t bytes_most;    /* options.poll_messages and poll_bytes */
+    size_t turns;         /* left of the work list's round */
+    int inside;           /* threads in calls, */
+    int waiting; /* and those of them that wait, without the mutex */
+    const wsock_io *late_io; /* to be closed when nobody waits on it */
+    void *late_user;
+    uint8_t *direct; /* blocking: where a large payload may be read to */
     size_t direct_size;
     wsock_io io; /* a transport of the program's */
-    uint8_t *stage; /* 16 KiB in which lent payload is masked */
-    size_t stage_size;
-    uint8_t *spare; /* one message buffer kept for the next message */
-    size_t spare_size;
     int epoll;
     int wake_read, wake_write;
+    int turn_read, turn_write; /* wakes a sender when the receiver leaves */
     int listener;
+    void *ready; /* what the last wait found; see >>poller */
     void *pollfds;
     size_t pollfds_size;
-    uint8_t random[WSOCK__RANDOM_POOL];
+    wsock__pool wsocks; /* a server's connections, in */
+    void *slabs;
+#if !defined(WSOCK_NO_THREADS)
+    pthread_mutex_t mutex;
+    pthread_cond_t left; /* a thread has left; see >>threads */
+#endif
 };
 
 struct wsock_server {
@@ -1207,6 +1470,7 @@ struct wsock_server {
     char text[192];
     int port;
     int closing;
+    int husk; /* freed, but for added connections that are not freed yet */
 };
 
 static inline int wsock__is_blocking(const wsock *ws)
@@ -1216,15 +1480,23 @@ static inline int wsock__is_blocking(const wsock *ws)
 
 /* ------------------------------------------------------------- >>memory -- */
 
-static void *wsock__alloc(const wsock__config *c, size_t size)
+static void *wsock__alloc(wsock__config *c, size_t size)
 {
-    return c->system.alloc(c->system.user, size);
+    void *memory;
+    if (size > c->o.max_memory || c->used > c->o.max_memory - size)
+        return NULL;
+    memory = c->system.alloc(c->system.user, size);
+    if (memory)
+        c->used += size;
+    return memory;
 }
 
-static void wsock__release(const wsock__config *c, void *memory, size_t size)
+static void wsock__release(wsock__config *c, void *memory, size_t size)
 {
-    if (memory)
-        c->system.free(c->system.user, memory, size);
+    if (!memory)
+        return;
+    c->used -= size;
+    c->system.free(c->system.user, memory, size);
 }
 
 /* Take memory from a pool; its content is undefined.  NULL: memory is out. */
@@ -1789,7 +2061,8 @@ static int wsock__close_code_valid(int code)
 static const wsock_failure wsock__no_failure = {
     0, 0, 0, 0, 0, 0, NULL, 0, 0, 0, "", "no failure"};
 static const wsock_failure wsock__out_of_memory = {
-    WSOCK_NO_MEMORY, 0, 0, 0, 0, 0, NULL, 0, 0, 0, "", "memory is out"};
+    WSOCK_NO_MEMORY, 0, 0, 0, 0, 0, NULL, 0, 0, 0, "",
+    "memory is out, or options.max_memory is reached"};
 
 static void wsock__account_clear(wsock__rare *r)
 {
@@ -1818,6 +2091,8 @@ static wsock__rare *wsock__rare_get(wsock *ws)
     return r;
 }
 
+static int wsock__is_looking_up(const wsock *ws);
+
 /* Which phase the public account names. */
 static int wsock__public_phase(const wsock *ws)
 {
@@ -1825,7 +2100,8 @@ static int wsock__public_phase(const wsock *ws)
     case WSOCK__PHASE_NEW:
         return WSOCK_PHASE_SETUP;
     case WSOCK__PHASE_OPENING:
-        return WSOCK_PHASE_TCP;
+        return wsock__is_looking_up(ws) ? WSOCK_PHASE_LOOKUP
+                                        : WSOCK_PHASE_TCP;
     case WSOCK__PHASE_HANDSHAKE:
         return WSOCK_PHASE_HTTP;
     default:
@@ -2053,11 +2329,15 @@ static void wsock__defaults(wsock__plan *p)
 {
     wsock_options *o = &p->o;
     size_t kib = 1024;
+    wsock__default_time(p, &o->lookup_timeout, 10000);
     wsock__default_time(p, &o->connect_timeout, 10000);
     wsock__default_time(p, &o->handshake_timeout, 10000);
     wsock__default_time(p, &o->send_timeout, 30000);
     wsock__default_time(p, &o->receive_timeout, WSOCK_NEVER);
     wsock__default_time(p, &o->close_timeout, 10000);
+    wsock__default_time(p, &o->keepalive_interval, 30000);
+    wsock__default_time(p, &o->pong_timeout, 20000);
+    wsock__default_time(p, &o->stall_timeout, 30000);
     wsock__default_size(&o->receive_buffer, o->memory ? 4 * kib : 64 * kib);
     if (o->receive_buffer < 256)
         o->receive_buffer = 256;
@@ -2066,7 +2346,12 @@ static void wsock__defaults(wsock__plan *p)
     wsock__default_size(&o->max_header,
                         o->memory ? o->receive_buffer : 16 * kib);
     wsock__default_size(&o->send_limit, o->memory ? 4 * kib : kib * kib);
+    wsock__default_size(&o->read_ahead, 128 * kib * kib);
+    wsock__default_size(&o->max_memory, kib * kib * kib);
     wsock__default_size(&o->max_connections, 100000);
+    wsock__default_size(&o->max_handshakes, 10000);
+    wsock__default_size(&o->poll_messages, 65536);
+    wsock__default_size(&o->poll_bytes, 16 * kib * kib);
     if (o->backlog == 0)
         o->backlog = 1024;
 }
@@ -2101,6 +2386,18 @@ static void wsock__check_value(wsock__plan *p, const char *name,
         wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
                           "options.%s has a control character (CR or LF?)",
                           name);
+}
+
+/* A list of "Name: value" that goes into our head. */
+static int wsock__headers_valid(const char *const *list)
+{
+    for (; list && *list; list++) {
+        size_t n = strcspn(*list, ":");
+        if ((*list)[n] != ':' || !wsock__is_token(*list, n) ||
+            wsock__is_own_header(*list, n) || !wsock__is_value(*list))
+            return 0;
+    }
+    return 1;
 }
 
 static void wsock__check_header(wsock__plan *p, const char *s, int i)
@@ -2162,7 +2459,7 @@ static void wsock__check_options(wsock__plan *p)
 {
     const wsock_options *o = &p->o;
     int i;
-    if (o->flags & ~0x3FU)
+    if (o->flags & ~0x7FU)
         wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
                           "options.flags has unknown bits");
     if (o->receive_buffer > (size_t)1 << 30)
@@ -2183,7 +2480,7 @@ static void wsock__check_options(wsock__plan *p)
     wsock__check_value(p, "origin", o->origin);
     wsock__check_value(p, "user_agent", o->user_agent);
     if (o->memory && (o->max_message > WSOCK_UNLIMITED / 4 ||
-                      o->max_header > WSOCK_UNLIMITED / 4 ||
+                      o->max_header > WSOCK_UNLIMITED / 32 ||
                       o->send_limit > WSOCK_UNLIMITED / 4 ||
                       o->receive_buffer > WSOCK_UNLIMITED / 4))
         wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
@@ -2209,14 +2506,12 @@ static void wsock__put_list(wsock__text *t, const char *name,
         wsock__puts(t, "\r\n");
 }
 
-static void wsock__put_headers(wsock__text *t, const wsock_options *o)
+static void wsock__put_headers(wsock__text *t, const char *const *list)
 {
-    int i;
-    for (i = 0; o->headers && o->headers[i]; i++) {
-        wsock__puts(t, o->headers[i]);
+    for (; list && *list; list++) {
+        wsock__puts(t, *list);
         wsock__puts(t, "\r\n");
     }
-    wsock__puts(t, "\r\n");
 }
 
 /* RFC 6455 4.1, items 1 to 12. */
@@ -2238,13 +2533,15 @@ static void wsock__compose_request(wsock__text *t, const wsock_options *o,
         wsock__put_header(t, "User-Agent", o->user_agent);
     wsock__put_list(t, "Sec-WebSocket-Protocol", o->subprotocols, ~0U);
     wsock__put_list(t, "Sec-WebSocket-Extensions", o->extensions, ~0U);
-    wsock__put_headers(t, o);
+    wsock__put_headers(t, o->headers);
+    wsock__puts(t, "\r\n");
 }
 
 /* RFC 6455 4.2.2 item 5. */
 static void wsock__compose_accept(wsock__text *t, const wsock_options *o,
                                   const char *accept, const char *protocol,
-                                  unsigned extensions)
+                                  unsigned extensions,
+                                  const char *const *headers)
 {
     wsock__puts(t, "HTTP/1.1 101 Switching Protocols\r\n");
     wsock__put_header(t, "Upgrade", "websocket");
@@ -2255,31 +2552,55 @@ static void wsock__compose_accept(wsock__text *t, const wsock_options *o,
     if (extensions)
         wsock__put_list(t, "Sec-WebSocket-Extensions", o->extensions,
                         extensions);
-    wsock__put_headers(t, o);
+    wsock__put_headers(t, o->headers);
+    wsock__put_headers(t, headers);
+    wsock__puts(t, "\r\n");
 }
 
+/* The reason phrases of RFC 9110 15 that a server is likely to need; any
+ * other may be left out (RFC 9112 4). */
 static const char *wsock__status_text(int status)
 {
-    switch (status) {
-    case 400:
-        return "Bad Request";
-    case 403:
-        return "Forbidden";
-    case 405:
-        return "Method Not Allowed";
-    case 408:
-        return "Request Timeout";
-    case 414:
-        return "URI Too Long";
-    case 426:
-        return "Upgrade Required";
-    case 431:
-        return "Request Header Fields Too Large";
-    case 505:
-        return "HTTP Version Not Supported";
-    default:
-        return "Error";
-    }
+    static const struct {
+        int status;
+        const char text[36];
+    } known[] = {{200, "OK"},
+                 {204, "No Content"},
+                 {206, "Partial Content"},
+                 {301, "Moved Permanently"},
+                 {302, "Found"},
+                 {303, "See Other"},
+                 {304, "Not Modified"},
+                 {307, "Temporary Redirect"},
+                 {308, "Permanent Redirect"},
+                 {400, "Bad Request"},
+                 {401, "Unauthorized"},
+                 {403, "Forbidden"},
+                 {404, "Not Found"},
+                 {405, "Method Not Allowed"},
+                 {408, "Request Timeout"},
+                 {410, "Gone"},
+                 {414, "URI Too Long"},
+                 {426, "Upgrade Required"},
+                 {429, "Too Many Requests"},
+                 {431, "Request Header Fields Too Large"},
+                 {500, "Internal Server Error"},
+                 {503, "Service Unavailable"},
+                 {505, "HTTP Version Not Supported"}};
+    size_t i;
+    for (i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].status == status)
+            return known[i].text;
+    return "";
+}
+
+static void wsock__put_status(wsock__text *t, int status)
+{
+    wsock__puts(t, "HTTP/1.1 ");
+    wsock__put_number(t, (size_t)status);
+    wsock__puts(t, " ");
+    wsock__puts(t, wsock__status_text(status));
+    wsock__puts(t, "\r\n");
 }
 
 /* A refusal.  Every one names the version (RFC 6455 4.2.2 item 4, 4.4), as
@@ -2287,11 +2608,7 @@ static const char *wsock__status_text(int status)
 static void wsock__compose_refusal(wsock__text *t, int status, int with_body,
                                    const char *body)
 {
-    wsock__puts(t, "HTTP/1.1 ");
-    wsock__put_number(t, (size_t)status);
-    wsock__puts(t, " ");
-    wsock__puts(t, wsock__status_text(status));
-    wsock__puts(t, "\r\n");
+    wsock__put_status(t, status);
     if (status == 426)
         wsock__put_header(t, "Upgrade", "websocket");
     wsock__put_header(t, "Connection",
@@ -2307,6 +2624,21 @@ static void wsock__compose_refusal(wsock__text *t, int status, int with_body,
         wsock__puts(t, body);
         wsock__puts(t, "\n");
     }
+}
+
+/* The program's own answer to a request, without its body. */
+static void wsock__compose_response(wsock__text *t, int status,
+                                    const char *const *headers, size_t size)
+{
+    wsock__put_status(t, status);
+    wsock__put_header(t, "Connection", "close");
+    if (status != 204 && status != 304) { /* RFC 9110 8.6 */
+        wsock__puts(t, "Content-Length: ");
+        wsock__put_number(t, size);
+        wsock__puts(t, "\r\n");
+    }
+    wsock__put_headers(t, headers);
+    wsock__puts(t, "\r\n");
 }
 
 /* The longest line that a refusal explains itself with. */
@@ -2329,7 +2661,7 @@ static size_t wsock__head_room(const wsock__plan *p, int role,
         if (!longest || strlen(*list) > strlen(longest))
             longest = *list;
     wsock__compose_accept(&t, &p->o, "0123456789012345678901234567",
-                          longest, p->o.extensions ? ~0U : 0);
+                          longest, p->o.extensions ? ~0U : 0, NULL);
     wsock__compose_refusal(&refusal, 431, 1, wsock__longest_refusal);
     return t.size > refusal.size ? t.size : refusal.size;
 }
@@ -2376,8 +2708,31 @@ enum {
     WSOCK__RUN_LEAST = 272, /* a Pong and a Close */
     WSOCK__STAGE = 16384,
     WSOCK__STAGE_LEAST = 256,
-    WSOCK__DIAL_MOST = 256
+    WSOCK__DIAL_MOST = 384,
+    WSOCK__OFFERS_MOST = 32 /* subprotocols that a request lists */
 };
+
+/* A request that waits for its answer: what the program sees of it, then the
+ * packed head, then the strings that had to be cut out of it. */
+typedef struct wsock__request {
+    wsock_request r;
+    const char *offers[WSOCK__OFFERS_MOST + 1];
+} wsock__request;
+
+/* The memory that takes, for a packed head of `size` bytes: target, path and
+ * query, and subprotocols are no longer than it. */
+static size_t wsock__request_room(size_t size)
+{
+    return sizeof(wsock__request) + 4 * size + 16;
+}
+
+/* What a loop takes: all of it if it does I/O. */
+static size_t wsock__loop_size(const wsock_options *o)
+{
+    return o->memory && (o->flags & WSOCK_CORE_ONLY)
+               ? offsetof(wsock__loop, timers)
+               : sizeof(wsock__loop);
+}
 
 /* With options.memory: how the block is divided.  There is one run more than
  * send_limit asks for, that of the queue itself; one is kept for Close. */
@@ -2394,11 +2749,14 @@ static void wsock__plan_fixed(wsock__plan *p, int role)
                                                              : o->max_header);
     if (p->message < WSOCK__DIAL_MOST)
         p->message = WSOCK__DIAL_MOST; /* the TCP connect lives there */
+    if ((o->flags & WSOCK_REQUESTS) &&
+        p->message < wsock__request_room(o->max_header))
+        p->message = wsock__round(wsock__request_room(o->max_header));
     p->window = o->flags & WSOCK_CORE_ONLY ? 0
                                            : wsock__round(o->receive_buffer);
     p->stage = role == WSOCK_CLIENT ? WSOCK__STAGE_LEAST : 0;
     p->total = 15 + wsock__round(sizeof(wsock)) +
-               wsock__round(sizeof(wsock__loop)) +
+               wsock__round(wsock__loop_size(o)) +
                wsock__round(p->config_size) +
                wsock__round(sizeof(wsock__rare)) +
                wsock__round(sizeof(wsock__in)) +
@@ -2433,8 +2791,6 @@ static void wsock__plan_make(wsock__plan *p, int role, const char *url,
         p->head_size = wsock__head_room(p, role, "/", "");
     p->head_size += p->url.target_size + p->url.host_size + 16;
     p->run_capacity = WSOCK__RUN_USUAL;
-    if (p->head_size > p->run_capacity)
-        p->run_capacity = p->head_size;
     if (p->o.memory)
         wsock__plan_fixed(p, role);
 }
@@ -2448,7 +2804,6 @@ static void wsock__config_init(wsock__config *c, const wsock__plan *p)
     wsock__text t = {NULL, 0, 0};
     memset(c, 0, sizeof *c);
     c->o = p->o;
-    c->references = 1;
     c->whole_most = c->o.max_message;
     if (c->o.flags & WSOCK_PARTS)
         c->whole_most = WSOCK_UNLIMITED;
@@ -2487,14 +2842,35 @@ static wsock__config *wsock__config_new(const wsock__plan *p)
     if (!c)
         return NULL;
     wsock__config_init(c, p);
-    c->size = p->config_size;
+    c->size = c->used = p->config_size;
+    return c;
+}
+
+/* A copy of its own for a connection that leaves its server. */
+static wsock__config *wsock__config_copy(const wsock__config *from)
+{
+    wsock__config *c = (wsock__config *)from->system.alloc(
+        from->system.user, from->size);
+    const char *old = (const char *)from;
+    char *at = (char *)c;
+    if (!c)
+        return NULL;
+    memcpy(c, from, from->size);
+    c->used = c->size;
+    c->host = at + (from->host - old);
+    c->host_header = at + (from->host_header - old);
+    c->target = at + (from->target - old);
+    if (c->o.origin)
+        c->o.origin = at + (from->o.origin - old);
+    if (c->o.user_agent)
+        c->o.user_agent = at + (from->o.user_agent - old);
     return c;
 }
 
 static void wsock__config_drop(wsock__config *c)
 {
-    if (--c->references == 0 && c->size)
-        wsock__release(c, c, c->size);
+    if (c->size)
+        c->system.free(c->system.user, c, c->size);
 }
 
 /* --------------------------------------------------------------- >>http --
@@ -2903,6 +3279,8 @@ static inline void wsock__list_work(wsock *ws, unsigned work)
     if (ws->bits & WSOCK__LISTED)
         return;
     ws->bits |= WSOCK__LISTED;
+    l->listed++;
+    l->listings++;
     ws->work_next = NULL;
     ws->work_prev = l->work_last;
     if (l->work_last)
@@ -2918,6 +3296,7 @@ static inline void wsock__unlist_work(wsock *ws)
     if (!(ws->bits & WSOCK__LISTED))
         return;
     ws->bits &= ~(uint32_t)WSOCK__LISTED;
+    l->listed--;
     if (ws->work_prev)
         ws->work_prev->work_next = ws->work_next;
     else
@@ -2977,6 +3356,12 @@ static inline wsock__pool *wsock__item_pool(wsock__loop *l, int reference)
     return reference && !l->fixed ? &l->references : &l->runs;
 }
 
+static void wsock__shared_drop(wsock__loop *l, wsock__shared *shared)
+{
+    if (--shared->references == 0)
+        wsock__release(l->config, shared, shared->size);
+}
+
 static inline void wsock__item_give(wsock__loop *l, wsock__item *item)
 {
     if (item->embedded) {
@@ -2987,6 +3372,8 @@ static inline void wsock__item_give(wsock__loop *l, wsock__item *item)
         return;
     }
     wsock__buffer_give(l, (uint8_t *)item->owned, item->owned_size);
+    if (item->shared)
+        wsock__shared_drop(l, item->shared);
     wsock__pool_give(l, wsock__item_pool(l, item->reference), item);
 }
 
@@ -3010,6 +3397,7 @@ static wsock__item *wsock__item_take(wsock__loop *l, int reference)
     item->size = item->taken = 0;
     item->capacity = reference ? 0 : pool->size - sizeof *item;
     item->owned = item->context = NULL;
+    item->shared = NULL;
     item->owned_size = 0;
     item->reference = (uint8_t)reference;
     item->masked = item->report = item->in_window = item->embedded = 0;
@@ -3177,6 +3565,41 @@ static void wsock__append_references(wsock__out *out,
         list = next;
         i++;
     }
+}
+
+/* A block of `size` bytes at the end of the queue, to be filled in and never
+ * appended to: a run of its own, or memory of its own if it takes more. */
+static wsock__item *wsock__queue_block(wsock *ws, size_t size)
+{
+    wsock__loop *l = ws->loop;
+    wsock__out *out = wsock__out_get(ws);
+    int large = size > l->runs.size - sizeof(wsock__item);
+    wsock__item *item = out && !(large && l->fixed)
+                            ? wsock__item_take(l, large)
+                            : NULL;
+    if (item && large) {
+        item->owned = wsock__alloc(l->config, size);
+        item->owned_size = size;
+        item->data = (const uint8_t *)item->owned;
+        if (!item->owned) {
+            wsock__item_give(l, item);
+            item = NULL;
+        }
+    }
+    if (!item) {
+        wsock__out_settle(ws);
+        return NULL;
+    }
+    item->size = item->capacity = size;
+    out->queued += size;
+    wsock__enqueue(out, item);
+    return item;
+}
+
+/* Where a block may be written to. */
+static uint8_t *wsock__block_bytes(wsock__item *item)
+{
+    return item->owned ? (uint8_t *)item->owned : (uint8_t *)(item + 1);
 }
 
 /* A run with room for `size` bytes, at the end of the queue; NULL: there is
@@ -3365,6 +3788,92 @@ static void wsock__pong_insert(wsock *ws)
         out->tail = run;
 }
 
+/* ------------------------------------------------------------- >>timers --
+ * One list for each duration, oldest first; so there is no search, and no
+ * work while nothing expires.  A connection has one timer at a time. */
+
+static void wsock__timer_stop(wsock *ws)
+{
+    wsock__timers *list;
+    if (ws->timer == WSOCK__TIMER_NONE)
+        return;
+    list = &ws->loop->timers[ws->timer];
+    if (ws->timer_prev)
+        ws->timer_prev->timer_next = ws->timer_next;
+    else
+        list->first = ws->timer_next;
+    if (ws->timer_next)
+        ws->timer_next->timer_prev = ws->timer_prev;
+    else
+        list->last = ws->timer_prev;
+    ws->timer = WSOCK__TIMER_NONE;
+    ws->loop->timing--;
+}
+
+static int64_t wsock__now(const wsock__loop *l)
+{
+    return l->config->system.now(l->config->system.user);
+}
+
+/* Let the timer of a connection be this one, due at `due`.  It belongs behind
+ * all that are due before: at the end, if all run equally long. */
+static void wsock__timer_at(wsock *ws, unsigned timer, int64_t due)
+{
+    wsock__timers *list = &ws->loop->timers[timer];
+    wsock *after;
+    wsock__timer_stop(ws);
+    for (after = list->last; after && after->timer_due > due;)
+        after = after->timer_prev;
+    ws->timer = (uint8_t)timer;
+    ws->loop->timing++;
+    ws->timer_due = due;
+    ws->timer_prev = after;
+    ws->timer_next = after ? after->timer_next : list->first;
+    if (after)
+        after->timer_next = ws;
+    else
+        list->first = ws;
+    if (ws->timer_next)
+        ws->timer_next->timer_prev = ws;
+    else
+        list->last = ws;
+}
+
+/* Start it, replacing the one that runs.  Without a transport there are none:
+ * the program has the clock then. */
+static void wsock__timer_start(wsock *ws, unsigned timer, int duration)
+{
+    wsock__timer_stop(ws);
+    if (duration >= 0 && ws->io)
+        wsock__timer_at(ws, timer, wsock__now(ws->loop) + duration);
+}
+
+/* Does this one run, or is it overdue? */
+static inline int wsock__timer_is(const wsock *ws, unsigned timer)
+{
+    return ws->timer == timer ||
+           (ws->timer == WSOCK__TIMER_OVERDUE && ws->overdue == timer);
+}
+
+/* The timer of an open connection that nobody has closed: for a peer that
+ * takes nothing; one that owes a Pong; or until the next ping.  A response of
+ * the program's own is watched in the same way. */
+static void wsock__watchdog(wsock *ws)
+{
+    const wsock_options *o = &ws->config->o;
+    if (wsock__timer_is(ws, WSOCK__TIMER_CLOSE) ||
+        (ws->phase != WSOCK__PHASE_OPEN &&
+         !wsock__timer_is(ws, WSOCK__TIMER_STALL)))
+        return;
+    if ((ws->bits & WSOCK__STUCK) || ws->phase != WSOCK__PHASE_OPEN)
+        wsock__timer_start(ws, WSOCK__TIMER_STALL, o->stall_timeout);
+    else if ((ws->bits & WSOCK__AWAITS_PONG) && o->pong_timeout >= 0)
+        wsock__timer_start(ws, WSOCK__TIMER_PONG, o->pong_timeout);
+    else
+        wsock__timer_start(ws, WSOCK__TIMER_KEEPALIVE,
+                           o->keepalive_interval);
+}
+
 /* ------------------------------------------------------------ >>output --
  * The queue towards the wire. */
 
@@ -3476,8 +3985,10 @@ static void wsock__drop_output(wsock *ws, int code)
     ws->bits &= ~(uint32_t)(WSOCK__HELD | WSOCK__NEEDS_DRAIN | WSOCK__STUCK);
     if (!out)
         return;
-    if (out->head)
+    if (out->head) {
         out->sent_code = code;
+        ws->loop->drops++;
+    }
     out->queued = out->offered = 0;
     out->pong_size = 0;
     while (out->head) {
@@ -3507,6 +4018,8 @@ static int wsock__short_write(wsock *ws, ptrdiff_t n, size_t offered)
         ws->bits |= WSOCK__STUCK;
         if (n == WSOCK_WANT_READ)
             ws->bits |= WSOCK__WRITE_WANTS_READ;
+        if (!wsock__timer_is(ws, WSOCK__TIMER_STALL))
+            wsock__watchdog(ws);
         return 0;
     }
     if (n < 0 || (size_t)n > offered) {
@@ -3514,10 +4027,11 @@ static int wsock__short_write(wsock *ws, ptrdiff_t n, size_t offered)
         return 1;
     }
     wsock__taken(ws, (size_t)n);
-    if (ws->no_socket)
-        return 1;
     ws->bits |= WSOCK__STUCK; /* a socket that takes less is full */
-    return 0;
+    wsock__watchdog(ws); /* but some was taken: it is not stalled */
+    if (ws->no_socket)
+        ws->bits &= ~(uint32_t)WSOCK__STUCK;
+    return ws->no_socket;
 }
 
 /* The usual queue: its own run and nothing else, to be written at once. */
@@ -3554,8 +4068,11 @@ static int wsock__flush(wsock *ws)
     if (ws->out && wsock__is_single(ws->out) &&
         !(ws->bits & WSOCK__NOT_FLUENT)) {
         size_t size = ws->out->queued;
-        if (wsock__flush_single(ws, ws->out, &written))
+        if (wsock__flush_single(ws, ws->out, &written)) {
+            if (wsock__timer_is(ws, WSOCK__TIMER_STALL))
+                wsock__watchdog(ws);
             return 1;
+        }
         if (!wsock__short_write(ws, written, size))
             return 0;
     }
@@ -3569,8 +4086,12 @@ static int wsock__flush(wsock *ws)
         else if (!wsock__short_write(ws, n, offered))
             return 0;
     }
+    if (wsock__timer_is(ws, WSOCK__TIMER_STALL))
+        wsock__watchdog(ws);
     return 1;
 }
+
+static void wsock__done(wsock *ws);
 
 /* References into the window or a message are about to become invalid: copy
  * what the transport has not taken. */
@@ -3582,14 +4103,12 @@ static void wsock__keep_references(wsock *ws)
         if (!item->in_window)
             continue;
         item->in_window = 0;
-        item->owned = wsock__alloc(ws->config, size ? size : 1);
+        item->owned = wsock__alloc(ws->loop->config, size ? size : 1);
         if (!item->owned) {
             wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_SEND,
                         "no memory for %lu bytes that the peer does not "
                         "take", (unsigned long)size);
-            ws->bits |= WSOCK__WRITE_DEAD;
-            wsock__drop_output(ws, WSOCK_NO_MEMORY);
-            wsock__list_work(ws, WSOCK__WORK_READ);
+            wsock__done(ws); /* a part of its stream is lost */
             return;
         }
         item->owned_size = size ? size : 1;
@@ -3598,53 +4117,6 @@ static void wsock__keep_references(wsock *ws)
         item->size = item->capacity = size;
         item->taken = 0;
     }
-}
-
-/* ------------------------------------------------------------- >>timers --
- * One list for each duration, oldest first; so there is no search, and no
- * work while nothing expires. */
-
-static void wsock__timer_stop(wsock *ws)
-{
-    wsock__timers *list;
-    if (ws->timer == WSOCK__TIMER_NONE)
-        return;
-    list = &ws->loop->timers[ws->timer];
-    if (ws->timer_prev)
-        ws->timer_prev->timer_next = ws->timer_next;
-    else
-        list->first = ws->timer_next;
-    if (ws->timer_next)
-        ws->timer_next->timer_prev = ws->timer_prev;
-    else
-        list->last = ws->timer_prev;
-    ws->timer = WSOCK__TIMER_NONE;
-    ws->loop->timing--;
-}
-
-static int64_t wsock__now(const wsock__loop *l)
-{
-    return l->config->system.now(l->config->system.user);
-}
-
-/* Start the one timer of a connection; it replaces the one that runs.
- * Without a transport there are none: the program has the clock then. */
-static void wsock__timer_start(wsock *ws, unsigned timer, int duration)
-{
-    wsock__timers *list = &ws->loop->timers[timer];
-    wsock__timer_stop(ws);
-    if (duration < 0 || !ws->io)
-        return;
-    ws->timer = (uint8_t)timer;
-    ws->loop->timing++;
-    ws->timer_due = wsock__now(ws->loop) + duration;
-    ws->timer_next = NULL;
-    ws->timer_prev = list->last;
-    if (list->last)
-        list->last->timer_next = ws;
-    else
-        list->first = ws;
-    list->last = ws;
 }
 
 /* -------------------------------------------------------------- >>close --
@@ -3664,6 +4136,26 @@ static void wsock__drop_input(wsock *ws)
 
 static void wsock__unwatch(wsock *ws);
 
+static void wsock__io_close(wsock *ws);
+static void wsock__listener_check(wsock__loop *l);
+static void wsock__in_free(wsock *ws);
+
+/* It has ended, and there is nothing more to report: one less for its loop. */
+static void wsock__not_live(wsock *ws)
+{
+    if (ws->bits & WSOCK__LIVE)
+        ws->loop->live--;
+    ws->bits &= ~(uint32_t)WSOCK__LIVE;
+}
+
+/* It has shaken hands, or will not: one handshake less for its server. */
+static void wsock__handshake_over(wsock *ws)
+{
+    if (ws->bits & WSOCK__UNFINISHED)
+        ws->loop->handshakes--;
+    ws->bits &= ~(uint32_t)WSOCK__UNFINISHED;
+}
+
 /* The transport is gone, or was never there: only reports follow. */
 static void wsock__done(wsock *ws)
 {
@@ -3671,19 +4163,20 @@ static void wsock__done(wsock *ws)
         return;
     ws->phase = WSOCK__PHASE_DONE;
     ws->bits |= WSOCK__NOT_OPEN;
+    wsock__handshake_over(ws);
     wsock__timer_stop(ws);
     wsock__drop_input(ws);
     if (ws->io) {
         wsock__drop_output(ws, wsock__ended(ws));
-        wsock__unwatch(ws);
-        if (ws->io->close)
-            ws->io->close(ws->io_user);
-        ws->io = NULL;
+        wsock__io_close(ws);
     }
-    if ((ws->bits & WSOCK__SERVER_OWNED) && !(ws->bits & WSOCK__OPENED))
+    if ((ws->bits & WSOCK__SERVER_OWNED) && !(ws->bits & WSOCK__OPENED)) {
+        wsock__not_live(ws);
+        wsock__listener_check(ws->loop);
         wsock__list_work(ws, WSOCK__WORK_LOOK); /* to be freed, unreported */
-    else
+    } else {
         wsock__pend(ws, WSOCK__PENDING_CLOSE);
+    }
 }
 
 /* All frames are said: what is queued leaves, then the transport ends. */
@@ -3692,12 +4185,15 @@ static void wsock__end(wsock *ws)
     if (ws->phase >= WSOCK__PHASE_LINGER)
         return;
     wsock__drop_input(ws);
+    if (ws->phase == WSOCK__PHASE_OPEN && ws->in && !ws->in->delivered)
+        wsock__in_free(ws); /* nobody will get it any more */
     if (!ws->io) {
         wsock__done(ws);
         return;
     }
     ws->phase = WSOCK__PHASE_LINGER;
     ws->bits |= WSOCK__NOT_OPEN;
+    wsock__handshake_over(ws);
     wsock__timer_start(ws, WSOCK__TIMER_CLOSE, ws->config->o.close_timeout);
     wsock__list_work(ws, WSOCK__WORK_LOOK | WSOCK__WORK_READ);
 }
@@ -4003,43 +4499,61 @@ static void wsock__opened(wsock *ws)
     ws->phase = WSOCK__PHASE_OPEN;
     ws->bits &= ~(uint32_t)WSOCK__NOT_OPEN;
     ws->bits |= WSOCK__OPENED;
-    wsock__timer_stop(ws);
+    wsock__handshake_over(ws);
+    wsock__watchdog(ws);
     wsock__pend(ws, WSOCK__PENDING_OPEN);
 }
 
-/* Put a head at the end of the queue; one run holds it whole. */
-static int wsock__queue_head(wsock *ws, void (*compose)(wsock *, wsock__text *))
+/* What a head of ours is made of, beside what the connection knows. */
+typedef struct wsock__head_parts {
+    const char *const *headers;
+    int status;       /* of a response by the program; 0: it is none */
+    size_t body_size; /* which it announces */
+} wsock__head_parts;
+
+typedef void wsock__composer(const wsock *ws, wsock__text *t,
+                             const wsock__head_parts *parts);
+
+/* Put a head at the end of the queue, as one block. */
+static int wsock__put_head(wsock *ws, wsock__composer *compose,
+                           const wsock__head_parts *parts)
 {
-    wsock__item *run = wsock__item_take(ws->loop, 0);
-    wsock__out *out = run ? wsock__out_get(ws) : NULL;
     wsock__text t = {NULL, 0, 0};
-    if (!out) {
-        if (run)
-            wsock__item_give(ws->loop, run);
-        wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_CONNECT,
-                    "no memory for the handshake");
-        wsock__done(ws);
-        return WSOCK_NO_MEMORY;
-    }
-    t.at = (char *)(run + 1);
-    t.capacity = run->capacity;
-    compose(ws, &t);
-    if (t.size > t.capacity) /* wsock__head_room() has seen to it */
-        t.size = t.capacity;
-    run->size = t.size;
-    run->is_head = 1;
-    run->capacity = t.size; /* nothing is appended to it */
-    out->queued += t.size;
-    wsock__enqueue(out, run);
+    wsock__item *block;
+    compose(ws, &t, parts); /* to measure it */
+    block = wsock__queue_block(ws, t.size);
+    if (!block)
+        return ws->loop->fixed ? WSOCK_TOO_BIG : WSOCK_NO_MEMORY;
+    t.at = (char *)wsock__block_bytes(block);
+    t.capacity = t.size;
+    t.size = 0;
+    compose(ws, &t, parts);
+    block->is_head = 1;
     return WSOCK_OK;
 }
 
-static void wsock__compose_ours(wsock *ws, wsock__text *t)
+/* The same for the heads without which nothing goes on. */
+static int wsock__queue_head(wsock *ws, wsock__composer *compose)
+{
+    int r = wsock__put_head(ws, compose, NULL);
+    if (r == WSOCK_OK)
+        return WSOCK_OK;
+    wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_CONNECT,
+                "no memory for the handshake");
+    wsock__done(ws);
+    return WSOCK_NO_MEMORY;
+}
+
+static void wsock__compose_ours(const wsock *ws, wsock__text *t,
+                                const wsock__head_parts *parts)
 {
     const wsock__config *c = ws->config;
+    (void)parts;
     wsock__compose_request(t, &c->o, c->target, c->host_header,
                            ws->rare->key);
 }
+
+static void wsock__threads_close(wsock__loop *l);
 
 /* The transport is open, or the program takes the first step without one:
  * a client says its head, a server waits for one. */
@@ -4049,8 +4563,14 @@ static void wsock__begin(wsock *ws)
     wsock__rare *r;
     if (ws->phase > WSOCK__PHASE_OPENING)
         return;
+    if (!ws->io && ws->loop->threaded) { /* one without I/O has one thread */
+        wsock__threads_close(ws->loop);
+        ws->loop->threaded = 0;
+    }
     ws->phase = WSOCK__PHASE_HANDSHAKE;
-    wsock__timer_start(ws, WSOCK__TIMER_HANDSHAKE,
+    wsock__timer_start(ws,
+                       ws->role == WSOCK_SERVER ? WSOCK__TIMER_HANDSHAKE
+                                                : WSOCK__TIMER_CONNECT,
                        ws->config->o.handshake_timeout);
     if (ws->role == WSOCK_SERVER)
         return;
@@ -4069,21 +4589,28 @@ static void wsock__begin(wsock *ws)
 
 /* ---- the server's side */
 
-static void wsock__compose_answer(wsock *ws, wsock__text *t)
+static void wsock__compose_answer(const wsock *ws, wsock__text *t,
+                                  const wsock__head_parts *parts)
 {
     const wsock_options *o = &ws->config->o;
     const wsock__rare *r = ws->rare;
     char accept[29];
+    if (parts && parts->status) {
+        wsock__compose_response(t, parts->status, parts->headers,
+                                parts->body_size);
+        return;
+    }
     if (r->failure.http_status) {
         wsock__compose_refusal(t, r->failure.http_status,
                                !(ws->bits & WSOCK__NO_BODY), r->text);
         return;
     }
-    wsock__accept_value(accept, r->key);
-    wsock__compose_accept(
-        t, o, accept,
-        ws->subprotocol ? o->subprotocols[ws->subprotocol - 1] : NULL,
-        ws->extensions);
+    if (t->at)
+        wsock__accept_value(accept, r->key);
+    else /* it is only measured */
+        memset(accept, 'A', sizeof accept - 1), accept[28] = 0;
+    wsock__compose_accept(t, o, accept, wsock_subprotocol(ws),
+                          ws->extensions, parts ? parts->headers : NULL);
 }
 
 /* Refuse a request: answer with `status` and one line, then end. */
@@ -4121,6 +4648,12 @@ static int wsock__is_target(const char *s, size_t n)
     return i < n && host > 0;
 }
 
+/* Are requests the program's to answer? */
+static int wsock__asks(const wsock *ws)
+{
+    return (ws->config->o.flags & WSOCK_REQUESTS) != 0;
+}
+
 /* The request line: method, target, version (RFC 6455 4.2.1 item 1). */
 static int wsock__check_request_line(wsock *ws, const char *line)
 {
@@ -4134,7 +4667,8 @@ static int wsock__check_request_line(wsock *ws, const char *line)
         ws->bits |= WSOCK__NO_BODY; /* RFC 7231 4.3.2 */
     if (strncmp(version + 1, "HTTP/1.", 7) != 0)
         return wsock__refuse(ws, 505, "HTTP/1.1 is spoken here");
-    if (method != 3 || memcmp(line, "GET", 3) != 0)
+    if ((method != 3 || memcmp(line, "GET", 3) != 0) &&
+        (method != 4 || memcmp(line, "HEAD", 4) != 0 || !wsock__asks(ws)))
         return wsock__refuse(ws, 405, "the method is GET");
     if (!wsock__is_target(target + 1, (size_t)(version - target) - 1))
         return wsock__refuse(ws, 400, "malformed request target");
@@ -4150,26 +4684,22 @@ static int wsock__origin_allowed(const wsock_options *o, wsock__slice origin)
     return list == NULL;
 }
 
-/* Everything else that 4.2.1 asks for, and what 4.2.2 answers. */
-static int wsock__judge_request(wsock *ws, const char *line, wsock__facts *f)
+/* No upgrade is asked for; or by HTTP/1.0, whose Upgrade is to be ignored
+ * (RFC 9110 7.8); or to another protocol, which a web server may ignore. */
+static int wsock__is_plain_http(const wsock *ws, const char *line,
+                                const wsock__facts *f)
+{
+    if (strrchr(line, ' ')[8] == '0' || *line == 'H')
+        return 1;
+    if (wsock__asks(ws) && !f->upgrade)
+        return !(f->seen & WSOCK__SAW_KEY);
+    return !(f->seen & (WSOCK__SAW_UPGRADE | WSOCK__SAW_KEY));
+}
+
+/* What 4.2.1 asks for of an upgrade, and what 4.2.2 answers. */
+static int wsock__judge_upgrade(wsock *ws, const wsock__facts *f)
 {
     const wsock_options *o = &ws->config->o;
-    const char *version = strrchr(line, ' ') + 1;
-    int minor = wsock__http_minor(version);
-    unsigned once = WSOCK__SAW_HOST | WSOCK__SAW_KEY | WSOCK__SAW_VERSION |
-                    WSOCK__SAW_ORIGIN | WSOCK__SAW_LENGTH;
-    if (minor < 0 || version[8])
-        return wsock__refuse(ws, 400, "malformed HTTP version");
-    if (f->twice & once)
-        return wsock__refuse(ws, 400, "a header that must not be repeated");
-    if (f->bad_host || (!(f->seen & WSOCK__SAW_HOST) && minor > 0))
-        return wsock__refuse(ws, 400, "no valid Host header"); /* 9112 3.2 */
-    if (f->seen & WSOCK__SAW_ENCODING || f->length != 0)
-        return wsock__refuse(ws, 400, "a request with a body");
-    /* A plain request, or HTTP/1.0, whose Upgrade is to be ignored
-     * (RFC 7230 6.7). */
-    if (minor == 0 || !(f->seen & (WSOCK__SAW_UPGRADE | WSOCK__SAW_KEY)))
-        return wsock__refuse(ws, 426, "this is a WebSocket server");
     if (!f->upgrade) /* item 3 */
         return wsock__refuse(ws, 400, "no \"Upgrade: websocket\" header");
     if (!f->connection) /* item 4 */
@@ -4188,18 +4718,162 @@ static int wsock__judge_request(wsock *ws, const char *line, wsock__facts *f)
     return WSOCK_OK;
 }
 
-static int wsock__answer_request(wsock *ws, const char *line, wsock__facts *f)
+/* Everything that is asked of any request. */
+static int wsock__judge_request(wsock *ws, const char *line,
+                                const wsock__facts *f)
+{
+    const char *version = strrchr(line, ' ') + 1;
+    int minor = wsock__http_minor(version);
+    unsigned once = WSOCK__SAW_HOST | WSOCK__SAW_KEY | WSOCK__SAW_VERSION |
+                    WSOCK__SAW_ORIGIN | WSOCK__SAW_LENGTH;
+    if (minor < 0 || version[8])
+        return wsock__refuse(ws, 400, "malformed HTTP version");
+    if (f->twice & once)
+        return wsock__refuse(ws, 400, "a header that must not be repeated");
+    if (f->bad_host || (!(f->seen & WSOCK__SAW_HOST) && minor > 0))
+        return wsock__refuse(ws, 400, "no valid Host header"); /* 9112 3.2 */
+    if (f->seen & WSOCK__SAW_ENCODING || f->length != 0)
+        return wsock__refuse(ws, 400, "a request with a body");
+    return WSOCK_OK;
+}
+
+/* Memory that lives until free, or until what it is for is over, for `size`
+ * bytes; with options.memory, where the head stands, if it does not stand in
+ * fed bytes.  NULL: there is none. */
+static uint8_t *wsock__kept_take(wsock *ws, size_t size)
+{
+    wsock__loop *l = ws->loop;
+    wsock__rare *r = ws->rare;
+    if (l->fixed && l->message_used) {
+        r->kept = l->message;
+        r->kept_capacity = l->message_size;
+        if (ws->in) {
+            ws->in->tail = ws->in->small;
+            ws->in->tail_capacity = sizeof ws->in->small;
+        }
+    } else {
+        r->kept = wsock__buffer_take(l, l->fixed ? l->message_size : size,
+                                     &r->kept_capacity);
+    }
+    return r->kept && r->kept_capacity >= size ? r->kept : NULL;
+}
+
+/* The header of a packed head, NULL: it is not there. */
+static const char *wsock__find_header(const char *head, size_t size,
+                                      const char *name)
+{
+    const char *p = head + strlen(head) + 1, *end = head + size;
+    while (p < end) {
+        const char *value = p + strlen(p) + 1;
+        if (wsock__same(p, strlen(p), name))
+            return value;
+        p = value + strlen(value) + 1;
+    }
+    return NULL;
+}
+
+/* Copy a string behind the last one. */
+static const char *wsock__cut(char **at, const char *s, size_t n)
+{
+    char *to = *at;
+    memcpy(to, s, n);
+    to[n] = 0;
+    *at = to + n + 1;
+    return to;
+}
+
+/* The target and its parts: all of a path, and a query behind '?'. */
+static void wsock__request_target(wsock_request *q, const char *line,
+                                  char **at)
+{
+    const char *target = strchr(line, ' ') + 1, *path = target, *mark;
+    size_t n = (size_t)(strchr(target, ' ') - target);
+    const char *end = target + n;
+    q->target = wsock__cut(at, target, n);
+    if (*path != '/') { /* a whole URI: skip scheme and host */
+        path = strchr(path, ':') + 3;
+        while (path < end && *path != '/' && *path != '?')
+            path++;
+    }
+    mark = (const char *)memchr(path, '?', (size_t)(end - path));
+    n = (size_t)((mark ? mark : end) - path);
+    q->path = n ? wsock__cut(at, path, n) : wsock__cut(at, "/", 1);
+    if (mark)
+        q->query = wsock__cut(at, mark + 1, (size_t)(end - mark) - 1);
+}
+
+/* The subprotocols that are offered, from all headers that offer some. */
+static void wsock__request_offers(wsock__request *q, const char *head,
+                                  size_t size, char **at)
+{
+    const char *p = head + strlen(head) + 1, *end = head + size;
+    size_t n, count = 0;
+    while (p < end) {
+        const char *value = p + strlen(p) + 1, *list = value, *item;
+        const char *stop = value + strlen(value);
+        if (wsock__same(p, strlen(p), "Sec-WebSocket-Protocol"))
+            while (count < WSOCK__OFFERS_MOST &&
+                   wsock__list_next(&list, stop, &item, &n))
+                q->offers[count++] = wsock__cut(at, item, n);
+        p = stop + 1;
+    }
+    q->r.subprotocols = q->offers;
+}
+
+/* Hand a good request to the program, which may answer it later: all of it
+ * moves to memory that lives until then. */
+static int wsock__ask(wsock *ws, const char *head, size_t size, int upgrade)
+{
+    wsock__rare *r = ws->rare;
+    wsock__request *q = (wsock__request *)(void *)wsock__kept_take(
+        ws, wsock__request_room(size));
+    char *at = (char *)(q + 1);
+    if (!q)
+        return wsock__refuse(ws, 503, "no memory for the request");
+    memmove(at, head, size);
+    r->kept_size = wsock__request_room(size);
+    r->head = at;
+    r->head_size = size;
+    at += size;
+    memset(q, 0, sizeof *q);
+    q->r.upgrade = upgrade;
+    q->r.method = *r->head == 'H' ? "HEAD" : "GET";
+    q->r.host = wsock__find_header(r->head, size, "Host");
+    q->r.origin = wsock__find_header(r->head, size, "Origin");
+    wsock__request_target(&q->r, r->head, &at);
+    wsock__request_offers(q, r->head, size, &at);
+    wsock__handshake_over(ws);
+    ws->bits |= WSOCK__ASKED;
+    if (ws->timer == WSOCK__TIMER_HANDSHAKE)
+        wsock__timer_at(ws, WSOCK__TIMER_ANSWER, ws->timer_due);
+    wsock__pend(ws, WSOCK__PENDING_REQUEST);
+    return WSOCK_OK;
+}
+
+/* A whole head, packed: judge it, then accept it or let the program decide. */
+static int wsock__answer_request(wsock *ws, const char *head, size_t size,
+                                 const wsock__facts *f)
 {
     wsock__rare *r = wsock__rare_get(ws);
-    int code = wsock__check_request_line(ws, line);
+    int plain, code = wsock__check_request_line(ws, head);
     if (code == WSOCK_OK)
-        code = wsock__judge_request(ws, line, f);
+        code = wsock__judge_request(ws, head, f);
     if (code != WSOCK_OK || !r)
+        return code;
+    plain = wsock__is_plain_http(ws, head, f);
+    if (plain && wsock__asks(ws))
+        return wsock__ask(ws, head, size, 0);
+    if (plain)
+        return wsock__refuse(ws, 426, "this is a WebSocket server");
+    code = wsock__judge_upgrade(ws, f);
+    if (code != WSOCK_OK)
         return code;
     memcpy(r->key, f->key.at, 24);
     r->key[24] = 0;
-    ws->subprotocol = (uint8_t)f->subprotocol;
     ws->extensions = (uint16_t)f->extensions;
+    if (wsock__asks(ws))
+        return wsock__ask(ws, head, size, 1);
+    ws->subprotocol = (uint8_t)f->subprotocol;
     code = wsock__queue_head(ws, wsock__compose_answer);
     if (code == WSOCK_OK)
         wsock__opened(ws);
@@ -4325,21 +4999,12 @@ static int wsock__answer_response(wsock *ws, const char *line,
  * start of the body. */
 static void wsock__keep_head(wsock *ws, const char *head, size_t size)
 {
-    wsock__loop *l = ws->loop;
     wsock__rare *r = ws->rare;
-    if (l->fixed && l->message_used) { /* the head stands in it */
-        r->kept = l->message;
-        r->kept_capacity = l->message_size;
-        ws->in->tail = ws->in->small;
-        ws->in->tail_capacity = sizeof ws->in->small;
-    } else {
-        size_t most = size + (ws->error ? WSOCK__BODY_MOST : 0);
-        if (l->fixed)
-            most = l->message_size;
-        r->kept = wsock__buffer_take(l, most, &r->kept_capacity);
-    }
+    size_t most = size;
+    if (ws->error && !ws->loop->fixed)
+        most += WSOCK__BODY_MOST;
     r->head = NULL;
-    if (!r->kept || r->kept_capacity < size)
+    if (!wsock__kept_take(ws, most))
         return;
     memmove(r->kept, head, size);
     r->kept_size = size;
@@ -4533,7 +5198,7 @@ static void wsock__handshake_in(wsock *ws)
     r->head = head;
     r->head_size = packed;
     code = ws->role == WSOCK_SERVER
-               ? wsock__answer_request(ws, head, &facts)
+               ? wsock__answer_request(ws, head, packed, &facts)
                : wsock__answer_response(ws, head, &facts);
     if (ws->role == WSOCK_CLIENT && code < 0) {
         wsock__keep_head(ws, head, packed);
@@ -4562,7 +5227,8 @@ static void wsock__head_release(wsock *ws)
     }
     wsock__wipe(r->key, sizeof r->key);
     if (ws->role == WSOCK_SERVER && !ws->error && !ws->close_sent &&
-        !ws->close_received) { /* else its account lives until free */
+        !ws->close_received && /* else its account lives until free */
+        !r->subprotocol) {
         ws->rare = NULL;
         wsock__pool_give(ws->loop, &ws->loop->rares, r);
     }
@@ -4842,6 +5508,18 @@ static inline void wsock__event_fill(wsock *ws, wsock_event *e, int type,
     e->size = size;
     e->context = NULL;
     e->why = NULL;
+    e->request = NULL;
+}
+
+/* The Pong of a keepalive ping, which is not the program's. */
+static int wsock__pong_in(wsock *ws, size_t size)
+{
+    if (!(ws->bits & WSOCK__AWAITS_PONG) || size)
+        return !(ws->bits & WSOCK__DISCARD);
+    ws->bits &= ~(uint32_t)(WSOCK__AWAITS_PONG | WSOCK__HEARD);
+    ws->rtt = (uint32_t)wsock__now(ws->loop) - ws->pinged + 1;
+    wsock__watchdog(ws);
+    return 0;
 }
 
 /* A control frame: answer it.  Returns 1 when it is to be reported, 0 when
@@ -4851,6 +5529,8 @@ static int wsock__control_in(wsock *ws, const wsock__piece *piece)
     int r = WSOCK_OK;
     if (piece->kind == WSOCK_CLOSE)
         return wsock__close_in(ws, piece->data, piece->size) < 0 ? -1 : 0;
+    if (piece->kind == WSOCK_PONG)
+        return wsock__pong_in(ws, piece->size);
     if (piece->kind == WSOCK_PING &&
         !(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD))) {
         if (ws->io && ws->out &&
@@ -4906,12 +5586,15 @@ static int wsock__message_in(wsock *ws, wsock_event *e)
 /* --------------------------------------------------------------- >>core --
  * Reports, and the state machine of reading. */
 
+static const wsock_failure *wsock__why(const wsock *ws);
+
 static void wsock__report_close(wsock *ws, wsock_event *e)
 {
     wsock__rare *r = wsock__rare_get(ws);
     ws->bits |= WSOCK__CLOSE_REPORTED;
+    wsock__not_live(ws);
     wsock__event_fill(ws, e, WSOCK_EVENT_CLOSE, WSOCK_CLOSE, NULL, 0);
-    e->why = wsock_why(ws);
+    e->why = wsock__why(ws);
     e->code = WSOCK_CLOSE_ABNORMAL;
     if (ws->close_received)
         e->code = ws->close_received;
@@ -4971,6 +5654,15 @@ static int wsock__report(wsock *ws, wsock_event *e)
 {
     if (ws->bits & WSOCK__PENDING_RELEASE)
         wsock__lent_release(ws);
+    if (ws->bits & WSOCK__PENDING_REQUEST) {
+        ws->bits &= ~(uint32_t)WSOCK__PENDING_REQUEST;
+        if (ws->phase == WSOCK__PHASE_HANDSHAKE) {
+            wsock__event_fill(ws, e, WSOCK_EVENT_REQUEST, 0, NULL, 0);
+            e->request = (const wsock_request *)(void *)ws->rare->kept;
+            return 1;
+        }
+        ws->bits &= ~(uint32_t)WSOCK__ASKED; /* it has left before */
+    }
     if (ws->bits & WSOCK__PENDING_OPEN) {
         ws->bits &= ~(uint32_t)WSOCK__PENDING_OPEN;
         ws->bits |= WSOCK__PENDING_RELEASE;
@@ -4998,9 +5690,13 @@ static int wsock__report(wsock *ws, wsock_event *e)
 }
 
 /* Is reading held back, by hand or by the length of the send queue?  A
- * client's is not by the latter: two that hold back wait for ever. */
+ * client's is not by the latter: two that hold back wait for ever.  Nothing
+ * is read before a request is answered. */
 static inline int wsock__is_held(wsock *ws)
 {
+    if (ws->phase != WSOCK__PHASE_OPEN)
+        return ws->phase == WSOCK__PHASE_HANDSHAKE &&
+               (ws->bits & WSOCK__ASKED);
     if (ws->bits & WSOCK__DISCARD)
         return 0;
     if (ws->role == WSOCK_SERVER && ws->io && ws->out &&
@@ -5058,8 +5754,7 @@ static int wsock__next(wsock *ws, wsock_event *e)
         if (WSOCK__UNLIKELY(ws->bits & WSOCK__PENDING) &&
             wsock__report(ws, e))
             return 1;
-        if (!wsock__has_input(ws) ||
-            (ws->phase == WSOCK__PHASE_OPEN && wsock__is_held(ws)))
+        if (!wsock__has_input(ws) || wsock__is_held(ws))
             return 0;
         if (wsock__step(ws, e))
             return 1;
@@ -5163,6 +5858,7 @@ static const wsock_io wsock__socket_io = {
     wsock__socket_write,
     wsock__socket_finish,
     NULL,
+    NULL,
     wsock__socket_fd,
     wsock__socket_explain,
     wsock__socket_close,
@@ -5216,57 +5912,78 @@ static int wsock__socket_accept(int listener)
     return fd;
 }
 
-/* The addresses of a host.  A numeric one takes no look-up and no memory. */
+/* The addresses of a host.  Numeric ones and localhost take no look-up and no
+ * memory. */
 typedef struct wsock__addresses {
-    struct addrinfo numeric;
-    struct sockaddr_storage storage;
+    struct addrinfo known[2];
+    struct sockaddr_in6 v6;
+    struct sockaddr_in v4;
     struct addrinfo *list; /* of getaddrinfo(), or NULL */
-    const struct addrinfo *next;
+    const struct addrinfo *first;
 } wsock__addresses;
 
-static int wsock__numeric(wsock__addresses *a, const char *host, int port)
+static void wsock__address_known(wsock__addresses *a, int family, int port)
 {
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-    memset(&v4, 0, sizeof v4);
-    memset(&v6, 0, sizeof v6);
-    if (inet_pton(AF_INET, host, &v4.sin_addr) == 1) {
-        v4.sin_family = AF_INET;
-        v4.sin_port = htons((uint16_t)port);
-        memcpy(&a->storage, &v4, sizeof v4);
-        a->numeric.ai_addrlen = sizeof v4;
-    } else if (inet_pton(AF_INET6, host, &v6.sin6_addr) == 1) {
-        v6.sin6_family = AF_INET6;
-        v6.sin6_port = htons((uint16_t)port);
-        memcpy(&a->storage, &v6, sizeof v6);
-        a->numeric.ai_addrlen = sizeof v6;
+    struct addrinfo *info = &a->known[a->first != NULL];
+    info->ai_family = family;
+    if (family == AF_INET) {
+        a->v4.sin_family = AF_INET;
+        a->v4.sin_port = htons((uint16_t)port);
+        info->ai_addr = (struct sockaddr *)(void *)&a->v4;
+        info->ai_addrlen = sizeof a->v4;
     } else {
-        return 0;
+        a->v6.sin6_family = AF_INET6;
+        a->v6.sin6_port = htons((uint16_t)port);
+        info->ai_addr = (struct sockaddr *)(void *)&a->v6;
+        info->ai_addrlen = sizeof a->v6;
     }
-    a->numeric.ai_family = a->storage.ss_family;
-    a->numeric.ai_addr = (struct sockaddr *)(void *)&a->storage;
-    a->next = &a->numeric;
-    return 1;
+    if (a->first)
+        a->known[0].ai_next = info;
+    else
+        a->first = info;
 }
 
-/* Returns 0, or getaddrinfo()'s code. */
-static int wsock__lookup(wsock__addresses *a, const char *host, int port,
-                         int passive)
+/* RFC 6761 6.3: localhost and the names below it are the loopback. */
+static int wsock__is_localhost(const char *host)
+{
+    size_t n = strlen(host);
+    return wsock__same(host, n, "localhost") ||
+           (n > 10 && wsock__same(host + n - 10, 10, ".localhost"));
+}
+
+/* What is known without a look-up.  0: nothing. */
+static int wsock__known_host(wsock__addresses *a, const char *host, int port,
+                             int passive)
+{
+    memset(a, 0, sizeof *a);
+    if (inet_pton(AF_INET, host, &a->v4.sin_addr) == 1) {
+        wsock__address_known(a, AF_INET, port);
+    } else if (inet_pton(AF_INET6, host, &a->v6.sin6_addr) == 1) {
+        wsock__address_known(a, AF_INET6, port);
+    } else if (wsock__is_localhost(host)) {
+        a->v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        a->v6.sin6_addr.s6_addr[15] = 1;
+        wsock__address_known(a, passive ? AF_INET : AF_INET6, port);
+        wsock__address_known(a, passive ? AF_INET6 : AF_INET, port);
+    }
+    return a->first != NULL;
+}
+
+/* Ask the system, which blocks.  Returns 0, or getaddrinfo()'s code. */
+static int wsock__ask_system(const char *host, int port, int passive,
+                             struct addrinfo **list)
 {
     struct addrinfo hints;
     char service[16];
     int r;
-    memset(a, 0, sizeof *a);
-    if (wsock__numeric(a, host, port))
-        return 0;
     memset(&hints, 0, sizeof hints);
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = AI_NUMERICSERV | (passive ? AI_PASSIVE : 0);
     snprintf(service, sizeof service, "%d", port);
-    r = getaddrinfo(host, service, &hints, &a->list);
+    *list = NULL;
+    r = getaddrinfo(host, service, &hints, list);
     if (r != 0)
-        a->list = NULL;
-    a->next = a->list;
+        *list = NULL;
     return r;
 }
 
@@ -5275,104 +5992,15 @@ static void wsock__addresses_free(wsock__addresses *a)
     if (a->list)
         freeaddrinfo(a->list);
     a->list = NULL;
-    a->next = NULL;
+    a->first = NULL;
 }
-
-/* A TCP connect over the addresses of a host, one after the other. */
-typedef struct wsock__dial {
-    wsock__addresses addresses;
-    int fd;
-    int error; /* errno of the last failure */
-    size_t capacity;
-} wsock__dial;
-
-typedef char wsock__dial_fits[sizeof(wsock__dial) <= WSOCK__DIAL_MOST ? 1
-                                                                      : -1];
-
-/* Start connecting to the next address. */
-static int wsock__dial_next(wsock__dial *d)
-{
-    while (d->addresses.next) {
-        const struct addrinfo *a = d->addresses.next;
-        d->addresses.next = a->ai_next;
-        d->fd = wsock__socket_new(a->ai_family);
-        if (d->fd >= 0) {
-            wsock__socket_options(d->fd);
-            if (connect(d->fd, a->ai_addr, a->ai_addrlen) == 0)
-                return WSOCK_OK;
-            if (errno == EINPROGRESS || errno == EINTR)
-                return WSOCK_WANT_WRITE;
-        }
-        d->error = errno;
-        if (d->fd >= 0)
-            close(d->fd);
-        d->fd = -1;
-    }
-    return WSOCK_TRANSPORT_ERROR;
-}
-
-static int wsock__dial_open(void *user, const char *host, int port)
-{
-    wsock__dial *d = (wsock__dial *)user;
-    struct pollfd p;
-    int error = 0;
-    socklen_t size = sizeof error;
-    (void)host;
-    (void)port;
-    if (d->fd < 0)
-        return wsock__dial_next(d);
-    p.fd = d->fd;
-    p.events = POLLOUT;
-    p.revents = 0;
-    if (poll(&p, 1, 0) <= 0)
-        return WSOCK_WANT_WRITE;
-    if (getsockopt(d->fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
-        error = errno;
-    if (error == 0)
-        return WSOCK_OK;
-    d->error = error;
-    close(d->fd);
-    d->fd = -1;
-    return wsock__dial_next(d);
-}
-
-static intptr_t wsock__dial_fd(void *user)
-{
-    return ((wsock__dial *)user)->fd;
-}
-
-static void wsock__dial_explain(void *user, wsock_failure *f)
-{
-    f->os_code = ((wsock__dial *)user)->error;
-    f->text = strerror(f->os_code);
-}
-
-static void wsock__dial_close(void *user)
-{
-    wsock__dial *d = (wsock__dial *)user;
-    wsock__addresses_free(&d->addresses);
-    if (d->fd >= 0)
-        close(d->fd);
-    d->fd = -1;
-}
-
-static const wsock_io wsock__dial_io = {
-    wsock__dial_open,
-    NULL,
-    NULL,
-    NULL,
-    NULL,
-    wsock__dial_fd,
-    wsock__dial_explain,
-    wsock__dial_close,
-    NULL};
 
 /* Bind and listen on the first address that can be had. */
 static int wsock__socket_listen(const wsock__addresses *list, int backlog)
 {
     const struct addrinfo *a;
     int on = 1, e = 0;
-    for (a = list->next; a; a = a->ai_next) {
+    for (a = list->first; a; a = a->ai_next) {
         int fd = wsock__socket_new(a->ai_family);
         if (fd >= 0) {
             setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -5421,29 +6049,29 @@ static int wsock__address_text(const struct sockaddr_storage *s, char *text,
     return n > 0 && (size_t)n < size ? WSOCK_OK : WSOCK_INVALID_PARAMETER;
 }
 
-/* A descriptor pair that a signal handler can write to. */
-static int wsock__wake_open(wsock__loop *l)
+/* A descriptor pair that a signal handler can write to.  0, or -1. */
+static int wsock__wake_open(int *reader, int *writer)
 {
 #if WSOCK__LINUX
-    l->wake_read = l->wake_write = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    return l->wake_read;
+    *reader = *writer = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return *reader < 0 ? -1 : 0;
 #else
     int pair[2];
     if (pipe(pair) < 0)
         return -1;
-    l->wake_read = wsock__fd_prepare(pair[0]);
-    l->wake_write = wsock__fd_prepare(pair[1]);
-    return l->wake_read < 0 ? -1 : l->wake_write;
+    *reader = wsock__fd_prepare(pair[0]);
+    *writer = wsock__fd_prepare(pair[1]);
+    return *reader < 0 || *writer < 0 ? -1 : 0;
 #endif
 }
 
-static void wsock__wake_close(wsock__loop *l)
+static void wsock__wake_close(int *reader, int *writer)
 {
-    if (l->wake_read >= 0)
-        close(l->wake_read);
-    if (l->wake_write >= 0 && l->wake_write != l->wake_read)
-        close(l->wake_write);
-    l->wake_read = l->wake_write = -1;
+    if (*reader >= 0)
+        close(*reader);
+    if (*writer >= 0 && *writer != *reader)
+        close(*writer);
+    *reader = *writer = -1;
 }
 
 /* Async-signal-safe; a full pipe wakes just as well. */
@@ -5456,12 +6084,552 @@ static void wsock__wake(int fd)
     errno = e;
 }
 
-static void wsock__wake_clear(wsock__loop *l)
+static void wsock__wake_clear(int fd)
 {
     uint64_t sink[8];
-    while (read(l->wake_read, sink, sizeof sink) == (ssize_t)sizeof sink)
+    while (read(fd, sink, sizeof sink) == (ssize_t)sizeof sink)
         continue;
-    l->interrupted = 1;
+}
+
+/* ------------------------------------------------------------ >>threads --
+ * A blocking connection has one mutex over all of it.  A call holds it but
+ * while it waits; a thread that ends the connection lets the others notice,
+ * and the transport is closed when the last of them has stopped waiting. */
+
+#if defined(WSOCK_NO_THREADS)
+static int wsock__threads_open(wsock__loop *l)
+{
+    (void)l;
+    return 0;
+}
+
+static void wsock__threads_close(wsock__loop *l)
+{
+    (void)l;
+}
+
+static void wsock__mutex(const wsock__loop *l, int on)
+{
+    (void)l;
+    (void)on;
+}
+
+static void wsock__someone_left(wsock__loop *l)
+{
+    (void)l;
+}
+
+static void wsock__wait_for_others(wsock__loop *l)
+{
+    (void)l;
+}
+#else
+static int wsock__threads_open(wsock__loop *l)
+{
+    if (pthread_mutex_init(&l->mutex, NULL) != 0)
+        return -1;
+    if (pthread_cond_init(&l->left, NULL) != 0) {
+        pthread_mutex_destroy(&l->mutex);
+        return -1;
+    }
+    l->threaded = 1;
+    return 0;
+}
+
+static void wsock__threads_close(wsock__loop *l)
+{
+    if (!l->threaded)
+        return;
+    pthread_cond_destroy(&l->left);
+    pthread_mutex_destroy(&l->mutex);
+}
+
+static void wsock__mutex(wsock__loop *l, int on)
+{
+    if (on)
+        pthread_mutex_lock(&l->mutex);
+    else
+        pthread_mutex_unlock(&l->mutex);
+}
+
+static void wsock__someone_left(wsock__loop *l)
+{
+    pthread_cond_broadcast(&l->left);
+}
+
+static void wsock__wait_for_others(wsock__loop *l)
+{
+    pthread_cond_wait(&l->left, &l->mutex);
+}
+#endif
+
+/* Begin and end of a call on a handle that may be a blocking one. */
+static inline void wsock__enter(const wsock *ws)
+{
+    if (ws && ws->loop->threaded) {
+        wsock__mutex(ws->loop, 1);
+        ws->loop->inside++;
+    }
+}
+
+static inline void wsock__exit(const wsock *ws)
+{
+    if (ws && ws->loop->threaded) {
+        ws->loop->inside--;
+        if (ws->loop->freeing)
+            wsock__someone_left(ws->loop);
+        wsock__mutex(ws->loop, 0);
+    }
+}
+
+/* A wait begins, and others may work on the connection; it ends. */
+static inline void wsock__wait_begins(wsock__loop *l)
+{
+    if (l->threaded) {
+        l->waiting++;
+        wsock__mutex(l, 0);
+    }
+}
+
+static void wsock__wait_ends(wsock__loop *l)
+{
+    if (!l->threaded)
+        return;
+    wsock__mutex(l, 1);
+    l->waiting--;
+    if (l->waiting == 0 && l->late_io) {
+        if (l->late_io->close)
+            l->late_io->close(l->late_user);
+        l->late_io = NULL;
+    }
+}
+
+/* Let every thread that waits look at the connection. */
+static void wsock__wake_all(wsock__loop *l, const wsock_io *io, void *user)
+{
+    if (l->wake_write >= 0)
+        wsock__wake(l->wake_write);
+    if (l->turn_write >= 0)
+        wsock__wake(l->turn_write);
+    if (io && io->wake)
+        io->wake(user);
+}
+
+/* Make the thread that is in a reading call leave it, and become the reader:
+ * who comes meanwhile, perhaps the same one again, is turned away. */
+static void wsock__take_reading(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    l->claims++;
+    while (l->receiving) {
+        l->cancelled = WSOCK__CANCEL_TAKEN;
+        wsock__wake_all(l, ws->io, ws->io_user);
+        wsock__wait_for_others(l);
+    }
+    l->claims--;
+    l->cancelled = 0;
+    l->receiving = 1;
+}
+
+/* A reading call begins: 0: another thread is in one, or is to be. */
+static int wsock__reading_begins(wsock__loop *l)
+{
+    if (l->receiving || l->claims)
+        return 0;
+    l->receiving = 1;
+    return 1;
+}
+
+/* It ends: a sender that waits reads from now on. */
+static void wsock__reading_ends(wsock__loop *l)
+{
+    l->receiving = 0;
+    l->cancelled = 0;
+    if (!l->threaded)
+        return;
+    wsock__someone_left(l);
+    if (l->turn_write >= 0)
+        wsock__wake(l->turn_write);
+    if (l->waiting && l->io.wake)
+        l->io.wake(l->io.user);
+}
+
+/* Give the transport up: at once, or when nobody waits on it any more. */
+static void wsock__io_close(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
+    const wsock_io *io = ws->io;
+    wsock__unwatch(ws);
+    ws->io = NULL;
+    if (l->waiting) {
+        l->late_io = io;
+        l->late_user = ws->io_user;
+        if (io == &wsock__socket_io)
+            shutdown(wsock__fd_of(ws->io_user), SHUT_RDWR);
+        wsock__wake_all(l, io, ws->io_user);
+        return;
+    }
+    if (io->close)
+        io->close(ws->io_user);
+    if (ws->no_socket && l->shared) /* see wsock__keep_io() */
+        wsock__release(ws->config, (void *)(uintptr_t)io, sizeof *io);
+}
+
+/* ------------------------------------------------------------- >>lookup --
+ * The name look-up, on a thread of its own because the system's blocks for as
+ * long as it likes.  Connection and thread share a block that belongs to
+ * neither, so that nobody waits for the other; its memory is malloc's, as the
+ * thread may be the last to let go. */
+
+#if defined(WSOCK_NO_THREADS)
+typedef int wsock__lookup;
+#else
+typedef struct wsock__lookup {
+    pthread_mutex_t mutex;
+    int references;
+    int done, code; /* getaddrinfo()'s */
+    int reader, writer; /* readable when it is done */
+    int port;
+    struct addrinfo *list;
+    char host[256];
+} wsock__lookup;
+
+static void wsock__lookup_drop(wsock__lookup *lookup)
+{
+    int left;
+    pthread_mutex_lock(&lookup->mutex);
+    left = --lookup->references;
+    pthread_mutex_unlock(&lookup->mutex);
+    if (left)
+        return;
+    if (lookup->list)
+        freeaddrinfo(lookup->list);
+    wsock__wake_close(&lookup->reader, &lookup->writer);
+    pthread_mutex_destroy(&lookup->mutex);
+    free(lookup);
+}
+
+static void *wsock__lookup_run(void *argument)
+{
+    wsock__lookup *lookup = (wsock__lookup *)argument;
+    struct addrinfo *list;
+    int code = wsock__ask_system(lookup->host, lookup->port, 0, &list);
+    pthread_mutex_lock(&lookup->mutex);
+    lookup->done = 1;
+    lookup->code = code;
+    lookup->list = list;
+    pthread_mutex_unlock(&lookup->mutex);
+    wsock__wake(lookup->writer);
+    wsock__lookup_drop(lookup);
+    return NULL;
+}
+
+/* Start the thread, with all signals blocked: they are the program's. */
+static int wsock__lookup_thread(wsock__lookup *lookup)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+    int r;
+    if (pthread_attr_init(&attributes) != 0)
+        return -1;
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    r = pthread_create(&thread, &attributes, wsock__lookup_run, lookup);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return r == 0 ? 0 : -1;
+}
+
+/* NULL: no memory, descriptor or thread for it. */
+static wsock__lookup *wsock__lookup_start(const char *host, int port)
+{
+    wsock__lookup *lookup = (wsock__lookup *)malloc(sizeof *lookup);
+    if (!lookup)
+        return NULL;
+    memset(lookup, 0, sizeof *lookup);
+    snprintf(lookup->host, sizeof lookup->host, "%s", host);
+    lookup->port = port;
+    lookup->references = 2;
+    lookup->reader = lookup->writer = -1;
+    pthread_mutex_init(&lookup->mutex, NULL);
+    if (wsock__wake_open(&lookup->reader, &lookup->writer) == 0 &&
+        wsock__lookup_thread(lookup) == 0)
+        return lookup;
+    lookup->references = 1;
+    wsock__lookup_drop(lookup);
+    return NULL;
+}
+
+/* Take the result.  1: *list and *code are set; 0: not yet. */
+static int wsock__lookup_take(wsock__lookup *lookup, struct addrinfo **list,
+                              int *code)
+{
+    int done;
+    pthread_mutex_lock(&lookup->mutex);
+    done = lookup->done;
+    if (done) {
+        *list = lookup->list;
+        *code = lookup->code;
+        lookup->list = NULL;
+    }
+    pthread_mutex_unlock(&lookup->mutex);
+    return done;
+}
+#endif
+
+/* --------------------------------------------------------------- >>dial --
+ * A TCP connect to the addresses of a host.  They are raced (RFC 8305): the
+ * families take turns, the next address is tried 250 ms after the last one or
+ * as soon as that has failed, and the first that answers is taken. */
+
+enum {
+    WSOCK__RACERS = 4,
+    WSOCK__RACE_DELAY = 250 /* ms, RFC 8305 5 */
+};
+
+typedef struct wsock__dial {
+    wsock *owner;
+    wsock__lookup *lookup;      /* that runs, or NULL */
+    wsock__addresses addresses;
+    const struct addrinfo *next[2]; /* of the first one's family; of others */
+    int turn;                       /* whose turn it is */
+    int fds[WSOCK__RACERS];
+    int count;
+    int error; /* errno of the last failure */
+    int lookup_code;
+    int64_t deadline; /* -1: none */
+    size_t capacity;  /* of this block */
+} wsock__dial;
+
+typedef char wsock__dial_fits[sizeof(wsock__dial) <= WSOCK__DIAL_MOST ? 1
+                                                                      : -1];
+
+static void wsock__watch_fd(wsock *ws, int fd, unsigned wants);
+static inline void wsock__unwatch_fd(wsock *ws, int fd);
+
+/* Step over addresses that are not of the family that a cursor is for. */
+static const struct addrinfo *wsock__dial_skip(const wsock__dial *d, int other,
+                                               const struct addrinfo *a)
+{
+    int family = d->addresses.first->ai_family;
+    while (a && (a->ai_family != family) != other)
+        a = a->ai_next;
+    return a;
+}
+
+static void wsock__dial_begin(wsock__dial *d)
+{
+    d->next[0] = d->addresses.first;
+    d->next[1] = wsock__dial_skip(d, 1, d->addresses.first);
+    d->turn = 0;
+}
+
+/* The families take turns while both have addresses (RFC 8305 4). */
+static const struct addrinfo *wsock__dial_next(wsock__dial *d)
+{
+    int which = d->next[d->turn] ? d->turn : !d->turn;
+    const struct addrinfo *a = d->next[which];
+    if (a)
+        d->next[which] = wsock__dial_skip(d, which, a->ai_next);
+    d->turn = !which;
+    return a;
+}
+
+static int wsock__dial_has_more(const wsock__dial *d)
+{
+    return d->next[0] || d->next[1];
+}
+
+static void wsock__dial_drop(wsock__dial *d, int i)
+{
+    close(d->fds[i]); /* the poller forgets it by itself */
+    d->count--;
+    memmove(&d->fds[i], &d->fds[i + 1],
+            (size_t)(d->count - i) * sizeof *d->fds);
+}
+
+/* Try one more address; one that fails at once is followed by the next.  When
+ * all places are taken, the oldest gives way. */
+static void wsock__dial_more(wsock__dial *d)
+{
+    const struct addrinfo *a;
+    int fd;
+    if (d->count == WSOCK__RACERS && wsock__dial_has_more(d))
+        wsock__dial_drop(d, 0);
+    while (d->count < WSOCK__RACERS && (a = wsock__dial_next(d)) != NULL) {
+        fd = wsock__socket_new(a->ai_family);
+        if (fd >= 0) {
+            wsock__socket_options(fd);
+            if (connect(fd, a->ai_addr, a->ai_addrlen) == 0 ||
+                errno == EINPROGRESS || errno == EINTR) {
+                wsock__watch_fd(d->owner, fd, 2);
+                d->fds[d->count++] = fd;
+                return;
+            }
+        }
+        d->error = errno;
+        if (fd >= 0)
+            close(fd);
+    }
+}
+
+/* Has a connect ended?  0: not yet, 1: well; negative: it failed. */
+static int wsock__dial_check(wsock__dial *d, int fd)
+{
+    struct pollfd p;
+    int error = 0;
+    socklen_t size = sizeof error;
+    p.fd = fd;
+    p.events = POLLOUT;
+    p.revents = 0;
+    if (poll(&p, 1, 0) <= 0)
+        return 0;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
+        error = errno;
+    if (error)
+        d->error = error;
+    return error ? -1 : 1;
+}
+
+/* Look at all that race.  The winner stands first and alone, or nobody has
+ * won yet (WANT), or nobody is left. */
+static int wsock__dial_race(wsock__dial *d)
+{
+    int i = 0, r, winner;
+    while (i < d->count) {
+        r = wsock__dial_check(d, d->fds[i]);
+        if (r > 0) {
+            winner = d->fds[i];
+            d->fds[i] = d->fds[0];
+            d->fds[0] = winner;
+            while (d->count > 1)
+                wsock__dial_drop(d, 1);
+            return WSOCK_OK;
+        }
+        if (r < 0) {
+            wsock__dial_drop(d, i);
+            wsock__dial_more(d);
+        } else {
+            i++;
+        }
+    }
+    if (d->count == 0)
+        wsock__dial_more(d);
+    return d->count ? WSOCK_WANT_WRITE : WSOCK_TRANSPORT_ERROR;
+}
+
+static void wsock__dial_explain(void *user, wsock_failure *f)
+{
+    const wsock__dial *d = (const wsock__dial *)user;
+    if (d->lookup_code) {
+        f->code = WSOCK_LOOKUP_FAILED;
+        f->phase = WSOCK_PHASE_LOOKUP;
+        f->os_code = d->lookup_code;
+        f->text = gai_strerror(d->lookup_code);
+        return;
+    }
+    f->os_code = d->error;
+    f->text = strerror(d->error);
+}
+
+static void wsock__dial_lookup_end(wsock__dial *d)
+{
+#if !defined(WSOCK_NO_THREADS)
+    if (!d->lookup)
+        return;
+    wsock__unwatch_fd(d->owner, d->lookup->reader);
+    wsock__lookup_drop(d->lookup);
+#endif
+    d->lookup = NULL;
+}
+
+static void wsock__dial_close(void *user)
+{
+    wsock__dial *d = (wsock__dial *)user;
+    wsock__dial_lookup_end(d);
+    wsock__addresses_free(&d->addresses);
+    while (d->count)
+        wsock__dial_drop(d, d->count - 1);
+}
+
+static const wsock_io wsock__dial_io = {
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+    wsock__dial_explain,
+    wsock__dial_close,
+    NULL};
+
+static int wsock__is_looking_up(const wsock *ws)
+{
+    return ws->io == &wsock__dial_io &&
+           ((const wsock__dial *)ws->io_user)->lookup != NULL;
+}
+
+/* Begin with the addresses, by whatever way they can be had.  0: done, or
+ * under way; else getaddrinfo()'s code. */
+static int wsock__dial_lookup(wsock__dial *d, const char *host, int port)
+{
+    if (wsock__known_host(&d->addresses, host, port, 0)) {
+        wsock__dial_begin(d);
+        return 0;
+    }
+#if defined(WSOCK_NO_THREADS)
+    {
+        int r = wsock__ask_system(host, port, 0, &d->addresses.list);
+        if (r != 0)
+            return r;
+        d->addresses.first = d->addresses.list;
+        wsock__dial_begin(d);
+        return 0;
+    }
+#else
+    d->lookup = wsock__lookup_start(host, port);
+    if (!d->lookup)
+        return EAI_MEMORY;
+    wsock__watch_fd(d->owner, d->lookup->reader, 1);
+    return 0;
+#endif
+}
+
+/* The result of the look-up, if it is there.  0: it is, or was there before;
+ * WSOCK_WANT_READ: not yet; or error. */
+static int wsock__dial_names(wsock__dial *d)
+{
+#if !defined(WSOCK_NO_THREADS)
+    if (!d->lookup)
+        return WSOCK_OK;
+    if (!wsock__lookup_take(d->lookup, &d->addresses.list, &d->lookup_code))
+        return WSOCK_WANT_READ;
+    wsock__dial_lookup_end(d);
+    if (d->lookup_code)
+        return WSOCK_TRANSPORT_ERROR;
+    d->addresses.first = d->addresses.list;
+    wsock__dial_begin(d);
+#else
+    (void)d;
+#endif
+    return WSOCK_OK;
+}
+
+/* What a dial waits for. */
+static size_t wsock__dial_watches(const wsock__dial *d, wsock_watch *list,
+                                  size_t cap)
+{
+    size_t n = 0;
+    int i;
+#if !defined(WSOCK_NO_THREADS)
+    if (d->lookup && n++ < cap) {
+        list[0].fd = d->lookup->reader;
+        list[0].wants = 1;
+    }
+#endif
+    for (i = 0; i < d->count; i++, n++)
+        if (n < cap) {
+            list[n].fd = d->fds[i];
+            list[n].wants = 2;
+        }
+    return n;
 }
 
 /* ------------------------------------------------------------- >>poller --
@@ -5475,8 +6643,9 @@ static unsigned wsock__interest(const wsock *ws)
     if (ws->phase == WSOCK__PHASE_OPENING)
         return b & WSOCK__WRITE_WANTS_READ ? 1 : 2;
     if (!(b & WSOCK__END_OF_STREAM) &&
-        (!(b & (WSOCK__HELD | WSOCK__PAUSED)) ||
-         ws->phase != WSOCK__PHASE_OPEN))
+        !(b & (ws->phase == WSOCK__PHASE_OPEN ? WSOCK__HELD | WSOCK__PAUSED
+               : ws->phase == WSOCK__PHASE_HANDSHAKE ? (int)WSOCK__ASKED
+                                                     : 0)))
         wants |= b & WSOCK__READ_WANTS_WRITE ? 2 : 1;
     if (b & WSOCK__STUCK)
         wants |= b & WSOCK__WRITE_WANTS_READ ? 1 : 2;
@@ -5502,11 +6671,33 @@ static int wsock__epoll_set(wsock__loop *l, int op, int fd, unsigned wants,
 }
 #endif
 
+/* While a dial is under way: a descriptor of it. */
+static void wsock__watch_fd(wsock *ws, int fd, unsigned wants)
+{
+#if WSOCK__EPOLL
+    if (ws->loop->epoll >= 0)
+        wsock__epoll_set(ws->loop, EPOLL_CTL_ADD, fd, wants, ws);
+#endif
+    (void)ws;
+    (void)fd;
+    (void)wants;
+}
+
+static inline void wsock__unwatch_fd(wsock *ws, int fd)
+{
+#if WSOCK__EPOLL
+    if (ws->loop->epoll >= 0)
+        wsock__epoll_set(ws->loop, EPOLL_CTL_DEL, fd, 0, ws);
+#endif
+    (void)ws;
+    (void)fd;
+}
+
 /* Note what is waited for, and tell the kernel if that has changed. */
 static void wsock__arm(wsock *ws)
 {
     unsigned wants = wsock__interest(ws);
-    if (wants == ws->armed)
+    if (wants == ws->armed || ws->io == &wsock__dial_io)
         return;
     ws->armed = (uint8_t)wants;
 #if WSOCK__EPOLL
@@ -5562,13 +6753,13 @@ static void wsock__listener_check(wsock__loop *l)
     if (l->listener >= 0)
         wsock__listener_watch(l, !l->listen_due &&
                                      l->count < l->config->o.max_connections);
-    else if (l->count == 0)
+    else if (l->live == 0 && l->wake_write >= 0)
         wsock__wake(l->wake_write); /* the last one ends the poll */
 }
 
 static int wsock__poller_open(wsock__loop *l)
 {
-    if (wsock__wake_open(l) < 0)
+    if (wsock__wake_open(&l->wake_read, &l->wake_write) < 0)
         return -1;
     l->listening = 1;
 #if WSOCK__EPOLL
@@ -5589,13 +6780,15 @@ static int wsock__poller_open(wsock__loop *l)
 
 static void wsock__poller_close(wsock__loop *l)
 {
-    wsock__wake_close(l);
+    wsock__wake_close(&l->wake_read, &l->wake_write);
+    l->ready_at = l->ready_count = 0;
 #if WSOCK__EPOLL
     if (l->epoll >= 0)
         close(l->epoll);
     l->epoll = -1;
 #endif
     wsock__release(l->config, l->ready, WSOCK__READY_SIZE);
+    l->ready = NULL;
 }
 
 /* Errors and hang-ups mean "go and try": reading, or writing while reading
@@ -5608,10 +6801,21 @@ static inline unsigned wsock__work_of(const wsock *ws, int readable,
         return WSOCK__WORK_READ | WSOCK__WORK_WRITE;
     if (WSOCK__LIKELY(!writable))
         return WSOCK__WORK_READ;
+    if (!ws->armed)
+        return WSOCK__WORK_HUNG | WSOCK__WORK_READ | WSOCK__WORK_WRITE;
     return WSOCK__WORK_WRITE | (readable ? (unsigned)WSOCK__WORK_READ : 0);
 }
 
 static void wsock__accept_all(wsock__loop *l);
+
+/* wsock_wake() was called. */
+static void wsock__woken(wsock__loop *l)
+{
+    wsock__wake_clear(l->wake_read);
+    l->interrupted = 1;
+    if (l->receiving && !l->cancelled) /* only blocking calls ask for it */
+        l->cancelled = WSOCK__CANCEL_WAKE;
+}
 
 #if WSOCK__EPOLL
 static inline void wsock__wait_epoll(wsock__loop *l, int timeout)
@@ -5632,7 +6836,7 @@ WSOCK__INLINE wsock *wsock__ready_take(wsock__loop *l, unsigned *work)
         if (WSOCK__UNLIKELY(e->data.ptr == &l->listener)) {
             wsock__accept_all(l);
         } else if (WSOCK__UNLIKELY(e->data.ptr == &l->wake_read)) {
-            wsock__wake_clear(l);
+            wsock__woken(l);
         } else if (WSOCK__LIKELY(e->data.ptr != NULL)) {
             wsock *ws = (wsock *)e->data.ptr;
             *work = wsock__work_of(
@@ -5669,13 +6873,57 @@ static void wsock__ready_forget(wsock__loop *l, const wsock *ws)
 }
 #endif
 
+static int wsock__io_fd(const wsock *ws)
+{
+    return ws->io && ws->io->fd ? (int)ws->io->fd(ws->io_user) : -1;
+}
+
+/* What a connection waits for: how many descriptors there are. */
+static size_t wsock__fds_of(const wsock *ws, wsock_watch *list, size_t cap)
+{
+    unsigned wants;
+    int fd;
+    if (ws->io == &wsock__dial_io)
+        return wsock__dial_watches((const wsock__dial *)ws->io_user, list,
+                                   cap);
+    fd = wsock__io_fd(ws);
+    wants = fd < 0 ? 0 : wsock__interest(ws);
+    if (wants && cap) {
+        list->fd = fd;
+        list->wants = (int)wants;
+    }
+    return wants != 0;
+}
+
+/* All that poll() is asked for: the wake-up, the listener, and what every
+ * connection waits for.  The one order for building and for reading. */
+static size_t wsock__all_watches(const wsock__loop *l, wsock_watch *list,
+                                 size_t cap)
+{
+    size_t n = 0;
+    const wsock *ws;
+    if (l->wake_read >= 0 && n++ < cap) {
+        list[0].fd = l->wake_read;
+        list[0].wants = 1;
+    }
+    if (l->listening && n++ < cap) {
+        list[n - 1].fd = l->listener;
+        list[n - 1].wants = 1;
+    }
+    for (ws = l->all; ws; ws = ws->next)
+        n += wsock__fds_of(ws, n < cap ? list + n : NULL,
+                           n < cap ? cap - n : 0);
+    return n;
+}
+
 enum { WSOCK__FEW = 8 };
 
 /* An array for all descriptors; few of them need no memory. */
-static struct pollfd *wsock__pollfds(wsock__loop *l, struct pollfd *few)
+static struct pollfd *wsock__pollfds(wsock__loop *l, size_t n,
+                                     struct pollfd *few)
 {
-    size_t need = (l->count + 2) * sizeof(struct pollfd);
-    if (l->count + 2 <= WSOCK__FEW)
+    size_t need = n * (sizeof(struct pollfd) + sizeof(wsock_watch));
+    if (n <= WSOCK__FEW)
         return few;
     if (need > l->pollfds_size) {
         wsock__release(l->config, l->pollfds, l->pollfds_size);
@@ -5685,64 +6933,106 @@ static struct pollfd *wsock__pollfds(wsock__loop *l, struct pollfd *few)
     return (struct pollfd *)l->pollfds;
 }
 
-static void wsock__pollfd_set(struct pollfd *p, int fd, unsigned wants)
+static void wsock__pollfd_set(struct pollfd *p, const wsock_watch *watch)
 {
-    p->fd = wants ? fd : -1;
-    p->events = (short)((wants & 1 ? POLLIN : 0) | (wants & 2 ? POLLOUT : 0));
+    p->fd = (int)watch->fd;
+    p->events = (short)((watch->wants & 1 ? POLLIN : 0) |
+                        (watch->wants & 2 ? POLLOUT : 0));
     p->revents = 0;
 }
 
-static int wsock__io_fd(const wsock *ws)
+/* Which of a connection's descriptors are ready? */
+static void wsock__polled(wsock *ws, const struct pollfd *p, size_t n)
 {
-    return ws->io && ws->io->fd ? (int)ws->io->fd(ws->io_user) : -1;
+    int readable = 0, writable = 0;
+    for (; n; p++, n--) {
+        readable |= p->revents & ~POLLOUT;
+        writable |= p->revents & (POLLOUT | POLLERR | POLLHUP);
+    }
+    if (readable | writable)
+        wsock__list_work(ws, wsock__work_of(ws, readable != 0,
+                                            writable != 0));
+}
+
+/* Hand out what poll() has found.  A connection with a loop of its own may
+ * have changed meanwhile, by another thread; but all the rest is its own. */
+static void wsock__polled_all(wsock__loop *l, const struct pollfd *list,
+                              size_t count)
+{
+    size_t i = 0, n;
+    wsock *ws;
+    int accept;
+    if (l->wake_read >= 0 && list[i++].revents)
+        wsock__woken(l);
+    accept = l->listening && list[i++].revents;
+    for (ws = l->all; ws; ws = ws->next, i += n) {
+        n = l->shared ? wsock__fds_of(ws, NULL, 0) : count - i;
+        wsock__polled(ws, list + i, n);
+    }
+    if (accept)
+        wsock__accept_all(l);
 }
 
 static void wsock__wait_poll(wsock__loop *l, int timeout)
 {
-    struct pollfd few[WSOCK__FEW], *list = wsock__pollfds(l, few);
-    size_t n = 0, i = 2;
-    wsock *ws, *next;
+    struct pollfd few[WSOCK__FEW], *list;
+    wsock_watch few_watches[WSOCK__FEW], *watches = few_watches;
+    size_t n = wsock__all_watches(l, NULL, 0), i;
+    int ready, e;
+    list = wsock__pollfds(l, n, few);
     if (!list) { /* no memory: the poll call returns, to be made again */
         l->interrupted = 1;
         return;
     }
-    wsock__pollfd_set(&list[0], l->wake_read, l->wake_read >= 0);
-    wsock__pollfd_set(&list[1], l->listener, l->listening);
-    for (ws = l->all, n = 2; ws; ws = ws->next, n++)
-        wsock__pollfd_set(&list[n], wsock__io_fd(ws),
-                          ws->phase == WSOCK__PHASE_DONE ? 0 : ws->armed);
-    if (poll(list, (nfds_t)n, timeout) < 0) {
-        if (errno == EINTR)
-            l->interrupted = 1;
-        return;
-    }
-    for (ws = l->all; ws; ws = next, i++) {
-        next = ws->next;
-        if (list[i].revents)
-            wsock__list_work(
-                ws, wsock__work_of(
-                        ws, (list[i].revents & ~POLLOUT) != 0,
-                        (list[i].revents & (POLLOUT | POLLERR | POLLHUP)) !=
-                            0));
-    }
-    if (list[0].revents)
-        wsock__wake_clear(l);
-    if (list[1].revents)
-        wsock__accept_all(l);
+    if (list != few)
+        watches = (wsock_watch *)(void *)(list + n);
+    wsock__all_watches(l, watches, n);
+    for (i = 0; i < n; i++)
+        wsock__pollfd_set(&list[i], &watches[i]);
+    wsock__wait_begins(l);
+    ready = poll(list, (nfds_t)n, timeout);
+    e = errno;
+    wsock__wait_ends(l);
+    if (ready < 0 && e == EINTR)
+        l->interrupted = 1;
+    if (ready > 0)
+        wsock__polled_all(l, list, n);
+}
+
+/* Was wsock_wake() called meanwhile?  For waits that do not see it. */
+static void wsock__wake_look(wsock__loop *l)
+{
+    struct pollfd p;
+    p.fd = l->wake_read;
+    p.events = POLLIN;
+    p.revents = 0;
+    if (p.fd >= 0 && poll(&p, 1, 0) > 0)
+        wsock__woken(l);
 }
 
 /* A transport of the program's with a wait of its own, or none. */
 static void wsock__wait_io(wsock__loop *l, wsock *ws, int timeout)
 {
-    if (!ws->io->wait)
+    const wsock_io *io = ws->io;
+    int r = 0;
+    if (!io->wait) {
         l->interrupted = 1; /* nothing to wait on: try again next time */
-    else if (timeout != 0 &&
-             ws->io->wait(ws->io_user, (int)ws->armed, timeout) < 0) {
+    } else if (timeout != 0) {
+        void *user = ws->io_user;
+        int wants = (int)wsock__interest(ws);
+        wsock__wait_begins(l);
+        r = io->wait(user, wants, timeout);
+        wsock__wait_ends(l);
+    }
+    if (ws->phase == WSOCK__PHASE_DONE)
+        return;
+    if (r < 0) {
         wsock__note_io(ws, WSOCK_IO_ERROR, WSOCK_OPERATION_RECEIVE,
                        "waiting for the transport failed");
         wsock__done(ws);
         return;
     }
+    wsock__wake_look(l);
     wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_WRITE);
 }
 
@@ -5773,7 +7063,8 @@ static uint8_t *wsock__read_target(wsock *ws, size_t *room)
     wsock__loop *l = ws->loop;
     wsock__in *in = ws->in;
     size_t left = 0;
-    if (in && in->in_frame && ws->phase == WSOCK__PHASE_OPEN)
+    if (in && in->in_frame && ws->phase == WSOCK__PHASE_OPEN &&
+        !in->tail_size) /* else what is there comes first */
         left = in->left < (uint64_t)1 << 30 ? (size_t)in->left
                                             : (size_t)1 << 30;
     if (left >= 4096 && l->direct_size >= 4096) {
@@ -5811,9 +7102,13 @@ static void wsock__was_read(wsock *ws, uint8_t *to, size_t room,
 {
     if (WSOCK__LIKELY(n > 0 && (size_t)n <= room)) {
         ws->bits &= ~(uint32_t)WSOCK__READ_WANTS_WRITE;
+        ws->bits |= WSOCK__HEARD;
+        ws->loop->bytes += (size_t)n;
         wsock__input(ws, to, (size_t)n);
-        if (ws->no_socket || (size_t)n == room)
-            wsock__list_work(ws, WSOCK__WORK_READ); /* there may be more */
+        if (ws->no_socket) /* it may hold more that its fd does not show */
+            wsock__list_work(ws, WSOCK__WORK_READ);
+        else if ((size_t)n == room)
+            ws->loop->filled = 1; /* the kernel will say so again */
     } else if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE) {
         ws->bits &= ~(uint32_t)WSOCK__READ_WANTS_WRITE;
         if (n == WSOCK_WANT_WRITE)
@@ -5832,7 +7127,9 @@ static void wsock__fill(wsock *ws)
 {
     size_t room;
     uint8_t *to = wsock__read_target(ws, &room);
-    if (room == 0)
+    if (room == 0 && ws->phase == WSOCK__PHASE_LINGER)
+        wsock__done(ws); /* all is said, and nothing can be discarded */
+    else if (room == 0)
         wsock__fail(ws, WSOCK_NO_MEMORY, 1011, "no memory to read into");
     else
         wsock__was_read(ws, to, room, ws->io->read(ws->io_user, to, room));
@@ -5853,9 +7150,86 @@ static void wsock__dial_done(wsock *ws)
 {
     wsock__dial *d = (wsock__dial *)ws->io_user;
     ws->io = &wsock__socket_io;
-    ws->io_user = (void *)(intptr_t)d->fd;
+    ws->io_user = (void *)(intptr_t)d->fds[0];
+    ws->watched = ws->loop->epoll >= 0;
+    ws->armed = 2;
     wsock__addresses_free(&d->addresses);
     wsock__dial_release(ws);
+}
+
+/* Let the timer of a dial be the next thing that is due: the next address of
+ * the race, or the end of the whole. */
+static void wsock__dial_timer(wsock *ws, wsock__dial *d)
+{
+    int64_t next;
+    if (wsock__timer_is(ws, WSOCK__TIMER_CONNECT))
+        return; /* it is overdue: a last look */
+    next = wsock__now(ws->loop) + WSOCK__RACE_DELAY;
+    if (wsock__dial_has_more(d) && (d->deadline < 0 || next < d->deadline))
+        wsock__timer_at(ws, WSOCK__TIMER_RACE, next);
+    else if (d->deadline >= 0)
+        wsock__timer_at(ws, WSOCK__TIMER_CONNECT, d->deadline);
+    else
+        wsock__timer_stop(ws);
+}
+
+/* One step of a dial: OK, WANT or error. */
+static int wsock__dial_step(wsock *ws, wsock__dial *d)
+{
+    int names = d->lookup != NULL, count = d->count;
+    int r = wsock__dial_names(d);
+    if (r != WSOCK_OK)
+        return r;
+    if (names || count == 0) { /* TCP begins here, and so does its time */
+        int timeout = ws->config->o.connect_timeout;
+        wsock__timer_stop(ws);
+        d->deadline = timeout < 0 ? -1 : wsock__now(ws->loop) + timeout;
+        count = 0;
+    }
+    r = wsock__dial_race(d);
+    if (r == WSOCK_WANT_WRITE && (d->count != count || count == 0))
+        wsock__dial_timer(ws, d);
+    return r;
+}
+
+/* Time is up: for the look-up, for all addresses, or only for waiting until
+ * the next one is tried too. */
+static void wsock__dial_timed_out(wsock *ws)
+{
+    wsock__dial *d = (wsock__dial *)ws->io_user;
+    const wsock__config *c = ws->config;
+    int dial = ws->io == &wsock__dial_io;
+    if (dial && !d->lookup &&
+        (d->deadline < 0 || wsock__now(ws->loop) < d->deadline)) {
+        wsock__dial_more(d);
+        wsock__dial_timer(ws, d);
+        return;
+    }
+    if (dial && d->lookup)
+        wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
+                    "no address for the name %.80s within "
+                    "options.lookup_timeout", c->host);
+    else
+        wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
+                    "no connection to %.80s port %d within "
+                    "options.connect_timeout", c->host, c->port);
+    wsock__done(ws);
+}
+
+/* The transport cannot be opened. */
+static void wsock__open_failed(wsock *ws)
+{
+    const wsock__config *c = ws->config;
+    const wsock__dial *d = (const wsock__dial *)ws->io_user;
+    char what[320];
+    if (ws->io == &wsock__dial_io && d->lookup_code)
+        snprintf(what, sizeof what, "no address for the name %.200s",
+                 c->host);
+    else
+        snprintf(what, sizeof what, "no connection to %.200s port %d",
+                 c->host, c->port);
+    wsock__note_io(ws, WSOCK_CONNECT_FAILED, WSOCK_OPERATION_CONNECT, what);
+    wsock__done(ws);
 }
 
 /* Go on opening the transport. */
@@ -5863,22 +7237,19 @@ static void wsock__opening(wsock *ws)
 {
     const wsock__config *c = ws->config;
     const wsock_io *io = ws->io;
-    int client = ws->role == WSOCK_CLIENT;
-    int r = io->open ? io->open(ws->io_user, client ? c->host : NULL,
-                                client ? c->port : 0)
-                     : WSOCK_OK;
+    int client = ws->role == WSOCK_CLIENT, r = WSOCK_OK;
+    if (io == &wsock__dial_io)
+        r = wsock__dial_step(ws, (wsock__dial *)ws->io_user);
+    else if (io->open)
+        r = io->open(ws->io_user, client ? c->host : NULL,
+                     client ? c->port : 0);
     ws->bits &= ~(uint32_t)WSOCK__WRITE_WANTS_READ;
     if (r == WSOCK_WANT_READ)
         ws->bits |= WSOCK__WRITE_WANTS_READ;
     if (r == WSOCK_WANT_READ || r == WSOCK_WANT_WRITE)
         return;
     if (r != WSOCK_OK) {
-        char what[320];
-        snprintf(what, sizeof what, "no connection to %s port %d", c->host,
-                 c->port);
-        wsock__note_io(ws, WSOCK_CONNECT_FAILED, WSOCK_OPERATION_CONNECT,
-                       what);
-        wsock__done(ws);
+        wsock__open_failed(ws);
         return;
     }
     if (io == &wsock__dial_io)
@@ -5901,6 +7272,8 @@ static void wsock__linger(wsock *ws)
     if (ws->out && ws->out->queued)
         return;
     if (!(ws->bits & WSOCK__FINISHED)) {
+        if (ws->bits & WSOCK__STUCK)
+            return; /* it has said that it wants something first */
         if ((ws->role == WSOCK_SERVER || ws->error ||
              (ws->bits & WSOCK__END_OF_STREAM)) && ws->io->finish)
             r = ws->io->finish(ws->io_user);
@@ -5916,6 +7289,19 @@ static void wsock__linger(wsock *ws)
     }
     if (ws->bits & WSOCK__END_OF_STREAM || r < 0)
         wsock__done(ws);
+}
+
+/* A hang-up is seen while nothing is to be read.  It must wait its turn, but
+ * a request need not be answered any more. */
+static void wsock__hung_up(wsock *ws)
+{
+    if (ws->phase == WSOCK__PHASE_OPEN) {
+        wsock__unwatch(ws);
+        return;
+    }
+    wsock__note(ws, WSOCK_CONNECTION_LOST, WSOCK_OPERATION_CONNECT,
+                "the peer has left before its request was answered");
+    wsock__done(ws);
 }
 
 /* One turn of a connection: write, then read once.  It has become the
@@ -5935,13 +7321,13 @@ static void wsock__turn(wsock *ws, unsigned work)
     if (ws->phase == WSOCK__PHASE_DONE)
         return;
     if (wsock__has_input(ws)) {
-        if (ws->no_socket && (work & WSOCK__WORK_READ))
+        if (ws->no_socket && (work & WSOCK__WORK_READ) && !wsock__is_held(ws))
             wsock__list_work(ws, WSOCK__WORK_READ); /* when that is read */
         return;
     }
-    if (ws->phase == WSOCK__PHASE_OPEN && wsock__is_held(ws)) {
-        if ((work & WSOCK__WORK_READ) && !ws->armed)
-            wsock__unwatch(ws); /* a hang-up that must wait its turn */
+    if (wsock__is_held(ws)) {
+        if (work & WSOCK__WORK_HUNG)
+            wsock__hung_up(ws);
         return;
     }
     if (((work | ws->work) & WSOCK__WORK_LOOK) && ws->in &&
@@ -5967,6 +7353,7 @@ WSOCK__INLINE void wsock__service(wsock *ws, unsigned work)
         if (WSOCK__UNLIKELY(n <= 0 || (size_t)n >= room)) {
             wsock__was_read(ws, l->window, room, n);
         } else {
+            l->bytes += (size_t)n;
             l->pos = l->window;
             l->end = l->window + n;
         }
@@ -5988,12 +7375,13 @@ static void wsock__flush_references(wsock *ws)
 }
 
 /* A connection of a server that ended before it was open: nobody knows of
- * it, so there is nothing to report. */
+ * it, so there is nothing to report.  But one whose request the program may
+ * still answer stays. */
 static int wsock__is_unknown(const wsock *ws)
 {
     return ws->phase == WSOCK__PHASE_DONE &&
-           (ws->bits & (WSOCK__SERVER_OWNED | WSOCK__OPENED)) ==
-               WSOCK__SERVER_OWNED;
+           (ws->bits & (WSOCK__SERVER_OWNED | WSOCK__OPENED |
+                        WSOCK__ASKED)) == WSOCK__SERVER_OWNED;
 }
 
 static void wsock__leave_slowly(wsock *ws)
@@ -6043,47 +7431,107 @@ WSOCK__INLINE void wsock__leave(wsock *ws)
  * Connections that share a thread.  There are two ways out of the pump: a
  * connection became current, or time is up. */
 
-static void wsock__timed_out(wsock *ws)
+/* Time is up before the connection is open. */
+static void wsock__handshake_timed_out(wsock *ws)
 {
-    switch (ws->phase) {
-    case WSOCK__PHASE_OPENING:
-        wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
-                    "no connection to %s port %d within "
-                    "options.connect_timeout", ws->config->host,
-                    ws->config->port);
-        break;
-    case WSOCK__PHASE_HANDSHAKE:
-        if (ws->role == WSOCK_SERVER) {
-            wsock__refuse(ws, 408, "no request within the time-out");
-            return;
-        }
+    if (ws->phase == WSOCK__PHASE_OPENING) {
+        wsock__dial_timed_out(ws);
+    } else if (ws->bits & WSOCK__ASKED) {
+        wsock__refuse(ws, 503, "the request was not answered in time");
+    } else if (ws->role == WSOCK_SERVER) {
+        wsock__refuse(ws, 408, "no request within the time-out");
+    } else {
         wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
                     "the server did not answer within "
                     "options.handshake_timeout");
-        break;
-    case WSOCK__PHASE_OPEN:
-        wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CLOSE,
-                    "the peer did not answer our Close within "
-                    "options.close_timeout");
-        break;
-    default:
-        if (!(ws->bits & WSOCK__FINISHED))
-            wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CLOSE,
-                        "the peer did not take what was queued within "
-                        "options.close_timeout");
-        break;
+        wsock__done(ws);
     }
+}
+
+/* Send a keepalive ping: RFC 6455 5.5.2.  It rests while nothing is read, as
+ * its Pong would not be either. */
+static void wsock__keepalive(wsock *ws)
+{
+    if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)) &&
+        !wsock__is_held(ws) &&
+        wsock__enqueue_control(ws, WSOCK_PING, "", 0, 0) == WSOCK_OK) {
+        ws->bits |= WSOCK__AWAITS_PONG;
+        ws->bits &= ~(uint32_t)WSOCK__HEARD;
+        ws->pinged = (uint32_t)ws->loop->now;
+        wsock__list_work(ws, WSOCK__WORK_LOOK);
+    }
+    wsock__watchdog(ws);
+}
+
+/* No Pong in time.  But if anything has come, the Pong may stand behind it;
+ * and if nothing was to be read, the time has not run. */
+static void wsock__pong_timed_out(wsock *ws)
+{
+    if ((ws->bits & WSOCK__HEARD) || wsock__is_held(ws)) {
+        ws->bits &= ~(uint32_t)WSOCK__HEARD;
+        wsock__watchdog(ws);
+        return;
+    }
+    wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_RECEIVE,
+                "the peer is silent: no Pong within options.pong_timeout");
     wsock__done(ws);
+}
+
+static void wsock__timed_out(wsock *ws, unsigned timer)
+{
+    const char *what = NULL;
+    int operation = WSOCK_OPERATION_CLOSE;
+    if (ws->phase < WSOCK__PHASE_OPEN) {
+        wsock__handshake_timed_out(ws);
+        return;
+    }
+    if (timer == WSOCK__TIMER_KEEPALIVE) {
+        wsock__keepalive(ws);
+        return;
+    }
+    if (timer == WSOCK__TIMER_PONG) {
+        wsock__pong_timed_out(ws);
+        return;
+    }
+    if (timer == WSOCK__TIMER_STALL) {
+        what = "the peer takes nothing: options.stall_timeout has passed";
+        operation = WSOCK_OPERATION_SEND;
+    } else if (ws->phase == WSOCK__PHASE_OPEN) {
+        what = "the peer did not answer our Close within "
+               "options.close_timeout";
+    } else if (!(ws->bits & WSOCK__FINISHED)) {
+        what = "the peer did not take what was queued within "
+               "options.close_timeout";
+    }
+    if (what)
+        wsock__note(ws, WSOCK_TIMED_OUT, operation, "%s", what);
+    wsock__done(ws);
+}
+
+/* Does it end something?  Then what has come is looked at once more, as the
+ * program may call late: an answer that is here is not too late. */
+static int wsock__is_fatal(unsigned timer)
+{
+    return timer == WSOCK__TIMER_CONNECT || timer == WSOCK__TIMER_HANDSHAKE ||
+           timer == WSOCK__TIMER_PONG || timer == WSOCK__TIMER_STALL ||
+           timer == WSOCK__TIMER_CLOSE;
 }
 
 static void wsock__expire(wsock__loop *l)
 {
-    int i;
+    unsigned i;
     for (i = 0; i < WSOCK__TIMERS; i++) {
         wsock *ws;
         while ((ws = l->timers[i].first) != NULL && ws->timer_due <= l->now) {
-            wsock__timer_stop(ws);
-            wsock__timed_out(ws);
+            if (wsock__is_fatal(i)) {
+                ws->overdue = (uint8_t)i;
+                wsock__timer_at(ws, WSOCK__TIMER_OVERDUE, l->now);
+                wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_WRITE);
+            } else {
+                wsock__timer_stop(ws);
+                wsock__timed_out(ws, i == WSOCK__TIMER_OVERDUE ? ws->overdue
+                                                               : i);
+            }
         }
     }
 }
@@ -6114,11 +7562,12 @@ static int wsock__milliseconds(int64_t from, int64_t to)
  * is, if that matters to anyone. */
 static void wsock__wait_timed(wsock__loop *l, int64_t deadline)
 {
-    int64_t timer = wsock__earliest(l), until = deadline;
+    int64_t timer, until = deadline;
     int timeout = -1;
+    l->now = wsock__now(l);
+    timer = wsock__earliest(l);
     if (timer >= 0 && (deadline < 0 || timer < deadline))
         until = timer;
-    l->now = wsock__now(l);
     if (l->listen_due && l->now >= l->listen_due) {
         l->listen_due = 0;
         wsock__listener_check(l);
@@ -6132,7 +7581,6 @@ static void wsock__wait_timed(wsock__loop *l, int64_t deadline)
 
 WSOCK__INLINE void wsock__wait_once(wsock__loop *l, int64_t deadline)
 {
-    l->turns = 0;
     if (l->timing || l->listen_due || deadline > 0) {
         wsock__wait_timed(l, deadline);
         return;
@@ -6140,19 +7588,18 @@ WSOCK__INLINE void wsock__wait_once(wsock__loop *l, int64_t deadline)
     wsock__wait(l, l->work_first || deadline == 0 ? 0 : -1);
 }
 
-enum { WSOCK__TURNS = 256 }; /* turns between two looks at the kernel */
-
 /* The next connection with something to do: first those that the kernel
- * called ready, then the work list.  NULL: ask the kernel again. */
+ * called ready, then one round of the work list.  NULL: ask the kernel again,
+ * as those that it knows of are not to wait for one that has always more. */
 WSOCK__INLINE wsock *wsock__work_take(wsock__loop *l, unsigned *work)
 {
     wsock *ws = wsock__ready_take(l, work);
     if (WSOCK__LIKELY(ws != NULL))
         return ws;
     ws = l->work_first;
-    if (!ws || l->turns >= WSOCK__TURNS)
+    if (!ws || l->turns == 0)
         return NULL;
-    l->turns++;
+    l->turns--;
     wsock__unlist_work(ws);
     *work = ws->work;
     ws->work = 0;
@@ -6162,6 +7609,10 @@ WSOCK__INLINE wsock *wsock__work_take(wsock__loop *l, unsigned *work)
 /* Is it time for the pump to return? */
 static int wsock__is_time(wsock__loop *l, int64_t deadline)
 {
+    if (l->timers[WSOCK__TIMER_OVERDUE].first)
+        return 0; /* the last look was had: now it is decided */
+    if (deadline == 0 && (l->filled || l->listings != l->listings_before))
+        return 0; /* there is more to read, or the last round left work */
     if (l->interrupted) {
         l->interrupted = 0;
         return 1;
@@ -6176,14 +7627,20 @@ WSOCK__INLINE int wsock__pump(wsock__loop *l, int64_t deadline)
 {
     unsigned work;
     while (!l->current) {
-        wsock *ws = wsock__work_take(l, &work);
+        wsock *ws;
+        if (WSOCK__UNLIKELY(l->bytes >= l->bytes_most))
+            return 0;
+        ws = wsock__work_take(l, &work);
         if (ws) {
             wsock__service(ws, work);
             continue;
         }
         if (l->waited && wsock__is_time(l, deadline))
             return 0;
+        l->filled = 0;
         wsock__wait_once(l, deadline);
+        l->turns = l->listed;
+        l->listings_before = l->listings;
         l->waited = 1;
     }
     return 1;
@@ -6233,8 +7690,13 @@ static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
         wsock *ws = l->current;
         if (!ws)
             continue;
+        if (WSOCK__UNLIKELY(l->events >= l->config->o.poll_messages)) {
+            wsock__flush_references(ws); /* the next poll goes on there */
+            break;
+        }
         if (wsock__event_of(l, ws, e)) {
             l->corked = 1;
+            l->events++;
             return 1;
         }
         wsock__leave(ws);
@@ -6242,19 +7704,24 @@ static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
     wsock__flush_listed(l);
     wsock__event_fill(NULL, e, WSOCK_EVENT_NONE, 0, NULL, 0);
     l->corked = 0;
+    l->events = l->bytes = 0;
     return 0;
 }
 
 /* ------------------------------------------------------------ >>blocking --
  * The same for one connection whose calls wait. */
 
-/* Work until the connection is current; 0: the deadline has passed. */
+/* Work until the connection is current; 0: the deadline has passed, or the
+ * call is cancelled. */
 static int wsock__pump_blocking(wsock *ws, int64_t deadline)
 {
     wsock__loop *l = ws->loop;
-    while (!wsock__pump(l, deadline))
+    while (!wsock__pump(l, deadline)) {
+        if (l->cancelled)
+            return 0;
         if (deadline >= 0 && (deadline == 0 || wsock__now(l) >= deadline))
             return 0;
+    }
     return 1;
 }
 
@@ -6265,8 +7732,14 @@ static int wsock__wait_closed(wsock *ws);
 static int wsock__wait_open(wsock *ws)
 {
     ws->loop->waited = 0;
+    wsock__reading_begins(ws->loop);
     while (ws->phase < WSOCK__PHASE_OPEN) {
         wsock__pump_blocking(ws, -1);
+        if (ws->loop->cancelled) {
+            wsock__note(ws, WSOCK_CANCELLED, WSOCK_OPERATION_CONNECT,
+                        "cancelled before it was open");
+            wsock__done(ws);
+        }
         while (ws->phase == WSOCK__PHASE_HANDSHAKE && wsock__has_input(ws))
             wsock__handshake_in(ws);
         if (ws->phase != WSOCK__PHASE_OPEN)
@@ -6275,48 +7748,139 @@ static int wsock__wait_open(wsock *ws)
     ws->bits &= ~(uint32_t)WSOCK__PENDING;
     ws->bits |= WSOCK__PENDING_RELEASE;
     if (ws->phase == WSOCK__PHASE_OPEN)
-        return ws->io ? wsock__write_out(ws) : ws->error;
-    if (ws->role == WSOCK_SERVER) /* the refusal is to arrive */
-        return wsock__wait_closed(ws);
-    wsock__done(ws);
+        wsock__write_out(ws);
+    else if (ws->role == WSOCK_SERVER) /* the refusal is to arrive */
+        wsock__wait_closed(ws);
+    else
+        wsock__done(ws);
+    wsock__reading_ends(ws->loop);
     return ws->error;
 }
 
-/* Wait until the transport may be written (or read, if it asks for that). */
-static void wsock__wait_write(wsock *ws, int timeout)
+enum { WSOCK__AHEAD_LEAST = 65536 }; /* room for one read ahead */
+
+/* Room behind what was put aside, for one read.  0: no memory, or as much as
+ * options.read_ahead allows is there. */
+static size_t wsock__ahead_room(wsock *ws)
 {
-    int wants = ws->bits & WSOCK__WRITE_WANTS_READ ? 1 : 2;
-    struct pollfd p;
-    if (ws->io->wait) {
-        if (ws->io->wait(ws->io_user, wants, timeout) < 0)
-            wsock__write_failed(ws);
-        return;
+    wsock__loop *l = ws->loop;
+    wsock__in *in = wsock__in_get(ws);
+    size_t need, got, most = ws->config->o.read_ahead;
+    uint8_t *p;
+    if (!in || in->tail_size >= most)
+        return 0;
+    need = in->tail_size + WSOCK__AHEAD_LEAST;
+    if (in->tail_capacity < need) {
+        p = wsock__buffer_take(l, need + in->tail_size, &got);
+        if (!p)
+            return 0;
+        memcpy(p, in->tail, in->tail_size);
+        if (in->tail != in->small)
+            wsock__buffer_give(l, in->tail, in->tail_capacity);
+        in->tail = p;
+        in->tail_capacity = got;
     }
-    wsock__pollfd_set(&p, wsock__io_fd(ws), (unsigned)wants);
-    poll(&p, 1, timeout);
+    return in->tail_capacity - in->tail_size;
 }
 
-/* Write the queue out, waiting for room; a time-out here is the end of the
- * connection, as a frame may be half sent. */
+/* A send waits and nobody receives: take in what has come, so that a peer
+ * that sends too, and reads only then, goes on.  Returns what to wait for
+ * before the next read; 0: there is no more to be had, and what stands behind
+ * it, an end or an error, is for the next receive. */
+static int wsock__read_ahead(wsock *ws)
+{
+    size_t room;
+    ptrdiff_t n;
+    if (!wsock__stash(ws) || (room = wsock__ahead_room(ws)) == 0)
+        return 0;
+    n = ws->io->read(ws->io_user, ws->in->tail + ws->in->tail_size, room);
+    if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE)
+        return n == WSOCK_WANT_READ ? 1 : 2;
+    if (n <= 0 || (size_t)n > room)
+        return 0;
+    ws->in->tail_size += (size_t)n;
+    ws->bits |= WSOCK__HEARD;
+    wsock__list_work(ws, WSOCK__WORK_LOOK | WSOCK__WORK_READ);
+    return 1;
+}
+
+/* When the receiver leaves, the sender is to know: it reads from then on. */
+static void wsock__turn_watch(wsock__loop *l, wsock_watch *watch)
+{
+    if (l->threaded && l->turn_read < 0 &&
+        wsock__wake_open(&l->turn_read, &l->turn_write) < 0)
+        wsock__wake_close(&l->turn_read, &l->turn_write);
+    watch->fd = l->turn_read;
+    watch->wants = 1;
+}
+
+/* Wait until the transport may be written, or read, whichever is wanted.
+ * Returns what may be done. */
+static int wsock__wait_write(wsock *ws, int wants, int timeout)
+{
+    wsock__loop *l = ws->loop;
+    const wsock_io *io = ws->io;
+    void *user = ws->io_user;
+    wsock_watch watch[2];
+    struct pollfd p[2];
+    int r = 0;
+    watch[0].fd = wsock__io_fd(ws);
+    watch[0].wants = wants;
+    wsock__turn_watch(l, &watch[1]);
+    wsock__pollfd_set(&p[0], &watch[0]);
+    wsock__pollfd_set(&p[1], &watch[1]);
+    wsock__wait_begins(l);
+    if (io->wait)
+        r = io->wait(user, wants, timeout);
+    else
+        poll(p, 2, timeout);
+    wsock__wait_ends(l);
+    if (r < 0 && ws->io)
+        wsock__write_failed(ws);
+    if (p[1].revents)
+        wsock__wake_clear(l->turn_read);
+    if (io->wait)
+        return wants;
+    return (p[0].revents & ~POLLOUT ? 1 : 0) |
+           (p[0].revents & ~POLLIN ? 2 : 0);
+}
+
+/* Time is up in the middle of a frame: that is the end of the connection. */
+static void wsock__send_timed_out(wsock *ws)
+{
+    wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_SEND,
+                "the peer did not take a message within "
+                "options.send_timeout");
+    wsock__done(ws);
+}
+
+/* Write the queue out, waiting for room. */
 static int wsock__write_out(wsock *ws)
 {
     wsock__loop *l = ws->loop;
     int64_t deadline = wsock__deadline(l, ws->config->o.send_timeout);
+    uint32_t drops = l->drops;
+    int ahead = 1;
     while (ws->io && !wsock__flush(ws)) {
         int64_t now = deadline < 0 ? 0 : wsock__now(l);
+        int wants = ws->bits & WSOCK__WRITE_WANTS_READ ? 1 : 2;
         if (deadline >= 0 && now >= deadline) {
-            wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_SEND,
-                        "the peer did not take a message within "
-                        "options.send_timeout");
-            wsock__done(ws);
+            wsock__send_timed_out(ws);
             break;
         }
-        wsock__wait_write(ws, deadline < 0
-                                  ? -1
-                                  : wsock__milliseconds(now, deadline));
+        if (!l->receiving)
+            wants |= ahead;
+        wants = wsock__wait_write(ws, wants,
+                                  deadline < 0
+                                      ? -1
+                                      : wsock__milliseconds(now, deadline));
         ws->bits &= ~(uint32_t)(WSOCK__STUCK | WSOCK__WRITE_WANTS_READ);
+        if (!l->receiving && (wants & ahead) && ws->io)
+            ahead = wsock__read_ahead(ws);
     }
-    return ws->error;
+    if (drops == l->drops) /* whatever happened then, it was taken */
+        return WSOCK_OK;
+    return l->freeing ? (int)WSOCK_CANCELLED : wsock__ended(ws);
 }
 
 /* A receive in progress. */
@@ -6390,20 +7954,20 @@ static int wsock__receive_input(wsock *ws, wsock__receive *r)
     return code;
 }
 
-/* Time is up inside a message: what was copied out already is kept for the
- * next call. */
-static int wsock__receive_keep(wsock *ws, wsock__receive *r)
+/* The call ends inside a message: what was copied out already is kept for the
+ * next one. */
+static int wsock__receive_keep(wsock *ws, wsock__receive *r, int result)
 {
     wsock__piece piece;
     if (r->filled == 0)
-        return WSOCK_TIMED_OUT;
+        return result;
     memset(&piece, 0, sizeof piece);
     piece.data = r->data;
     piece.size = r->filled;
     if (wsock__assemble(ws, &piece) != WSOCK_OK)
         return wsock__fail(ws, WSOCK_NO_MEMORY, 1011,
                            "no memory for half a message");
-    return WSOCK_TIMED_OUT;
+    return result;
 }
 
 static int wsock__receive_loop(wsock *ws, wsock__receive *r)
@@ -6424,10 +7988,15 @@ static int wsock__receive_loop(wsock *ws, wsock__receive *r)
             wsock__receive_end(ws, r, WSOCK_CLOSE);
             return WSOCK_OK;
         }
+        if (l->cancelled == WSOCK__CANCEL_TAKEN)
+            return WSOCK_CANCELLED;
         if (ws->phase != WSOCK__PHASE_OPEN)
             return wsock__ended(ws);
-        if (!wsock__pump_blocking(ws, deadline))
-            return wsock__receive_keep(ws, r);
+        if (!wsock__pump_blocking(ws, deadline) &&
+            ws->phase == WSOCK__PHASE_OPEN)
+            return wsock__receive_keep(ws, r,
+                                       l->cancelled ? WSOCK_CANCELLED
+                                                    : WSOCK_TIMED_OUT);
     }
 }
 
@@ -6444,6 +8013,8 @@ static int wsock__wait_closed(wsock *ws)
         wsock__leave(ws);
         if (ws->phase != WSOCK__PHASE_DONE)
             wsock__pump_blocking(ws, -1);
+        if (ws->loop->cancelled == WSOCK__CANCEL_WAKE)
+            ws->loop->cancelled = 0; /* only a receive ends by it */
     }
     return ws->error;
 }
@@ -6454,19 +8025,24 @@ static int wsock__wait_closed(wsock *ws)
 static void wsock__loop_init(wsock__loop *l, wsock__config *c,
                              const wsock__plan *p)
 {
-    memset(l, 0, sizeof *l);
+    memset(l, 0, wsock__loop_size(&c->o));
     l->config = c;
     l->window_size = c->o.receive_buffer;
     l->stage_size = WSOCK__STAGE;
-    l->epoll = l->wake_read = l->wake_write = l->listener = -1;
     l->ins.size = sizeof(wsock__in);
     l->outs.size = sizeof(wsock__out) + p->run_capacity;
     l->rares.size = sizeof(wsock__rare);
     l->references.size = sizeof(wsock__item);
     l->runs.size = sizeof(wsock__item) + p->run_capacity;
-    l->wsocks.size = sizeof(wsock);
     l->ins.most = l->outs.most = l->rares.most = 64;
     l->references.most = l->runs.most = 64;
+    l->fixed = c->o.memory != NULL;
+    if (wsock__loop_size(&c->o) < sizeof *l)
+        return;
+    l->epoll = l->wake_read = l->wake_write = l->listener = -1;
+    l->turn_read = l->turn_write = -1;
+    l->bytes_most = c->o.poll_bytes;
+    l->wsocks.size = sizeof(wsock);
     l->wsocks.most = WSOCK_UNLIMITED;
 }
 
@@ -6478,6 +8054,11 @@ static void wsock__loop_free(wsock__loop *l)
     wsock__pool_empty(l, &l->references);
     wsock__pool_empty(l, &l->runs);
     wsock__wipe(l->random, sizeof l->random);
+    if (wsock__loop_size(&l->config->o) < sizeof *l)
+        return;
+    wsock__wake_close(&l->wake_read, &l->wake_write);
+    wsock__wake_close(&l->turn_read, &l->turn_write);
+    wsock__threads_close(l);
     if (l->fixed)
         return;
     wsock__release(l->config, l->window, l->window_size);
@@ -6496,6 +8077,8 @@ static void wsock__join(wsock *ws, wsock__loop *l)
         l->all->prev = ws;
     l->all = ws;
     l->count++;
+    l->live++;
+    ws->bits |= WSOCK__LIVE;
 }
 
 static void wsock__part(wsock *ws)
@@ -6507,6 +8090,7 @@ static void wsock__part(wsock *ws)
         l->all = ws->next;
     if (ws->next)
         ws->next->prev = ws->prev;
+    wsock__not_live(ws);
     l->count--;
     if (l->shared)
         wsock__listener_check(l);
@@ -6541,11 +8125,10 @@ static wsock *wsock__new_fixed(int role, const wsock__plan *p)
     size_t i;
     at += (16 - ((uintptr_t)at & 15)) & 15;
     ws = (wsock *)wsock__carve(&at, sizeof *ws);
-    l = (wsock__loop *)wsock__carve(&at, sizeof *l);
+    l = (wsock__loop *)(void *)wsock__carve(&at, wsock__loop_size(&p->o));
     c = (wsock__config *)wsock__carve(&at, p->config_size);
     wsock__config_init(c, p);
     wsock__loop_init(l, c, p);
-    l->fixed = 1;
     l->ins.most = l->outs.most = l->rares.most = 1;
     l->runs.most = p->runs;
     l->outs.fresh = 1;
@@ -6601,6 +8184,11 @@ WSOCK_API wsock *wsock_new(int role, const char *url,
             return NULL;
         }
     }
+    if (!p.code && !(p.o.flags & (WSOCK_NONBLOCKING | WSOCK_CORE_ONLY)) &&
+        wsock__threads_open(ws->loop) < 0) {
+        wsock_free(ws);
+        return NULL;
+    }
     if (p.code) {
         wsock__note(ws, p.code, WSOCK_OPERATION_CONNECT, "%s", p.wrong);
         wsock__done(ws);
@@ -6620,7 +8208,7 @@ WSOCK_API size_t wsock_memory_needed(int role, const char *url,
     o.memory = &p; /* any block will do */
     wsock__plan_make(&p, role, url, &o);
     if (p.o.max_message > WSOCK_UNLIMITED / 4 ||
-        p.o.max_header > WSOCK_UNLIMITED / 4 ||
+        p.o.max_header > WSOCK_UNLIMITED / 32 ||
         p.o.send_limit > WSOCK_UNLIMITED / 8 ||
         p.o.receive_buffer > WSOCK_UNLIMITED / 4)
         return 0;
@@ -6634,6 +8222,9 @@ static void wsock__rare_free(wsock *ws)
         return;
     wsock__dial_release(ws);
     wsock__buffer_give(ws->loop, r->kept, r->kept_capacity);
+    if (r->subprotocol)
+        wsock__release(ws->loop->config, r->subprotocol,
+                       strlen(r->subprotocol) + 1);
     if (r->head_item)
         wsock__item_give(ws->loop, r->head_item);
     wsock__wipe(r->key, sizeof r->key);
@@ -6653,17 +8244,29 @@ static void wsock__out_free(wsock *ws)
     wsock__out_settle(ws);
 }
 
-/* see the API section */
-WSOCK_API void wsock_free(wsock *ws)
+/* Threads that are in calls on the connection leave them. */
+static void wsock__evict(wsock *ws)
 {
-    wsock__loop *l;
-    wsock__config *c;
-    int owned;
-    if (!ws)
+    wsock__loop *l = ws->loop;
+    if (!l->threaded)
         return;
-    l = ws->loop;
-    c = ws->config;
-    owned = (ws->bits & WSOCK__SERVER_OWNED) != 0;
+    wsock__mutex(l, 1);
+    l->freeing = 1;
+    if (l->receiving)
+        l->cancelled = WSOCK__CANCEL_TAKEN;
+    if (ws->io && ws->out && ws->phase >= WSOCK__PHASE_OPEN)
+        wsock__flush(ws);
+    wsock__done(ws);
+    wsock__wake_all(l, NULL, NULL);
+    while (l->inside)
+        wsock__wait_for_others(l);
+    wsock__mutex(l, 0);
+}
+
+/* Release everything that hangs on a connection, but not itself. */
+static void wsock__strip(wsock *ws)
+{
+    wsock__loop *l = ws->loop;
     if (ws->io && ws->out && ws->phase >= WSOCK__PHASE_OPEN)
         wsock__flush(ws);
     wsock__done(ws);
@@ -6675,33 +8278,67 @@ WSOCK_API void wsock_free(wsock *ws)
     wsock__in_free(ws);
     wsock__out_free(ws);
     wsock__rare_free(ws);
-    wsock__part(ws);
     wsock__ready_forget(l, ws);
-    if (owned) {
+    wsock__part(ws);
+}
+
+static void wsock__husk_check(wsock__loop *l);
+
+/* see the API section */
+WSOCK_API void wsock_free(wsock *ws)
+{
+    wsock__loop *l;
+    wsock__config *c;
+    if (!ws)
+        return;
+    l = ws->loop;
+    c = ws->config;
+    wsock__evict(ws);
+    wsock__strip(ws);
+    if (ws->bits & WSOCK__SERVER_OWNED) {
         wsock__pool_give(l, &l->wsocks, ws);
         return;
     }
-    wsock__loop_free(l);
-    if (!l->fixed) {
-        wsock__release(c, ws, sizeof *ws);
+    if (l->shared) {
+        wsock__husk_check(l);
+    } else {
+        wsock__loop_free(l);
+        if (l->fixed)
+            return;
         wsock__release(c, l, sizeof *l);
-        wsock__config_drop(c);
     }
+    wsock__release(c, ws, sizeof *ws);
+    wsock__config_drop(c);
 }
 
 /* ------------------------------------------------------------ >>api-open -- */
 
+/* The time that the first step of opening may take. */
+static int wsock__open_time(const wsock *ws)
+{
+    return wsock__is_looking_up(ws) ? ws->config->o.lookup_timeout
+                                    : ws->config->o.connect_timeout;
+}
+
 /* Begin with a transport that is set up: blocking handles wait for OPEN. */
 static int wsock__start(wsock *ws, const wsock_io *io, void *user)
 {
+    wsock__loop *l = ws->loop;
     ws->io = io;
     ws->io_user = user;
     ws->no_socket = io != &wsock__dial_io;
     ws->phase = WSOCK__PHASE_OPENING;
-    if (!(ws->config->o.flags & WSOCK_NONBLOCKING))
+    if (!l->shared && wsock__wake_open(&l->wake_read, &l->wake_write) < 0) {
+        wsock__note(ws, WSOCK_IO_ERROR, WSOCK_OPERATION_CONNECT,
+                    "no descriptor to be woken by: %s", strerror(errno));
+        wsock__done(ws);
+        return WSOCK_IO_ERROR;
+    }
+    if (!(ws->config->o.flags & WSOCK_NONBLOCKING)) {
         ws->bits |= WSOCK__BLOCKING;
-    wsock__timer_start(ws, WSOCK__TIMER_CONNECT,
-                       ws->config->o.connect_timeout);
+        l->bytes_most = WSOCK_UNLIMITED;
+    }
+    wsock__timer_start(ws, WSOCK__TIMER_CONNECT, wsock__open_time(ws));
     wsock__list_work(ws, WSOCK__WORK_LOOK);
     return wsock__is_blocking(ws) ? wsock__wait_open(ws) : WSOCK_OK;
 }
@@ -6714,7 +8351,6 @@ static int wsock__dial_start(wsock *ws)
     wsock__dial *d = r ? (wsock__dial *)(void *)wsock__buffer_take(
                              ws->loop, sizeof *d, &got)
                        : NULL;
-    int code;
     if (!d) {
         wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_CONNECT,
                     "memory is out");
@@ -6722,25 +8358,23 @@ static int wsock__dial_start(wsock *ws)
         return WSOCK_NO_MEMORY;
     }
     r->dial = d;
-    code = wsock__lookup(&d->addresses, c->host, c->port, 0);
+    memset(d, 0, sizeof *d);
     d->capacity = got;
-    d->fd = -1;
-    d->error = 0;
-    if (code == 0)
-        return wsock__start(ws, &wsock__dial_io, d);
-    wsock__note(ws, WSOCK_LOOKUP_FAILED, WSOCK_OPERATION_CONNECT,
-                "no address for the name %.100s: %s", c->host,
-                gai_strerror(code));
-    r->failure.phase = WSOCK_PHASE_LOOKUP;
-    r->failure.os_code = code;
-    wsock__done(ws);
-    return WSOCK_LOOKUP_FAILED;
+    d->owner = ws;
+    d->deadline = -1;
+    d->lookup_code = wsock__dial_lookup(d, c->host, c->port);
+    if (d->lookup_code) { /* no thread could be had, or none is in use */
+        ws->io = &wsock__dial_io;
+        ws->io_user = d;
+        ws->phase = WSOCK__PHASE_OPENING;
+        wsock__open_failed(ws);
+        return ws->error;
+    }
+    return wsock__start(ws, &wsock__dial_io, d);
 }
 
 static int wsock__can_start(const wsock *ws)
 {
-    if (!ws)
-        return WSOCK_NO_MEMORY;
     if (ws->error)
         return ws->error;
     if (ws->io || ws->phase != WSOCK__PHASE_NEW ||
@@ -6749,8 +8383,39 @@ static int wsock__can_start(const wsock *ws)
     return WSOCK_OK;
 }
 
-/* see the API section */
-WSOCK_API int wsock_dial(wsock *ws)
+/* A transport of the program's is copied: into the connection's loop, or, for
+ * one in a server's, into memory of its own. */
+static const wsock_io *wsock__keep_io(wsock *ws, const wsock_io *io)
+{
+    wsock_io *copy = &ws->loop->io;
+    if (ws->loop->shared)
+        copy = (wsock_io *)wsock__alloc(ws->config, sizeof *copy);
+    if (copy)
+        *copy = *io;
+    return copy;
+}
+
+static int wsock__attach(wsock *ws, const wsock_io *io)
+{
+    int r = wsock__can_start(ws);
+    unsigned flags = ws->config->o.flags;
+    const wsock_io *copy;
+    if (r != WSOCK_OK)
+        return r;
+    if (!io || !io->read || !io->write ||
+        (!io->fd && !io->wait && !(flags & WSOCK_NONBLOCKING)))
+        return WSOCK_INVALID_PARAMETER;
+    if (ws->role == WSOCK_SERVER && (flags & WSOCK_REQUESTS) &&
+        !(flags & WSOCK_NONBLOCKING))
+        return WSOCK_INVALID_PARAMETER; /* who would get the event? */
+    if (ws->loop->shared && !io->fd)
+        return WSOCK_INVALID_PARAMETER;
+    if (!wsock__rare_get(ws) || (copy = wsock__keep_io(ws, io)) == NULL)
+        return WSOCK_NO_MEMORY;
+    return wsock__start(ws, copy, io->user);
+}
+
+static int wsock__dial_any(wsock *ws)
 {
     int r = wsock__can_start(ws);
     if (r != WSOCK_OK)
@@ -6758,25 +8423,32 @@ WSOCK_API int wsock_dial(wsock *ws)
     if (ws->role != WSOCK_CLIENT)
         return WSOCK_INVALID_OPERATION;
     if (ws->config->o.io)
-        return wsock_attach(ws, ws->config->o.io);
+        return wsock__attach(ws, ws->config->o.io);
     return wsock__dial_start(ws);
+}
+
+/* see the API section */
+WSOCK_API int wsock_dial(wsock *ws)
+{
+    int r;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    wsock__enter(ws);
+    r = wsock__dial_any(ws);
+    wsock__exit(ws);
+    return r;
 }
 
 /* see the API section */
 WSOCK_API int wsock_attach(wsock *ws, const wsock_io *io)
 {
-    int r = wsock__can_start(ws);
-    wsock_io *copy;
-    if (r != WSOCK_OK)
-        return r;
-    if (!io || !io->read || !io->write ||
-        (!io->fd && !io->wait && !(ws->config->o.flags & WSOCK_NONBLOCKING)))
-        return WSOCK_INVALID_PARAMETER;
-    if (!wsock__rare_get(ws))
+    int r;
+    if (!ws)
         return WSOCK_NO_MEMORY;
-    copy = &ws->loop->io;
-    *copy = *io;
-    return wsock__start(ws, copy, io->user);
+    wsock__enter(ws);
+    r = wsock__attach(ws, io);
+    wsock__exit(ws);
+    return r;
 }
 
 /* see the API section */
@@ -6964,15 +8636,18 @@ WSOCK_API int wsock_sendv(wsock *ws, unsigned kind, const wsock_buf *bufs,
     int r;
     if (!ws)
         return WSOCK_NO_MEMORY;
+    wsock__enter(ws);
     r = wsock__send_check(ws, kind);
     if (r == WSOCK_OK)
         r = wsock__measure(bufs, count, &s.size);
-    if (r != WSOCK_OK)
-        return r;
-    s.bufs = bufs;
-    s.count = count;
-    s.context = context;
-    return wsock__send_plan_out(ws, kind, &s);
+    if (r == WSOCK_OK) {
+        s.bufs = bufs;
+        s.count = count;
+        s.context = context;
+        r = wsock__send_plan_out(ws, kind, &s);
+    }
+    wsock__exit(ws);
+    return r;
 }
 
 /* see the API section */
@@ -6981,7 +8656,7 @@ WSOCK_API int wsock_send(wsock *ws, unsigned kind, const void *data,
 {
     wsock_buf buf;
     if (WSOCK__LIKELY(ws && size < WSOCK__REFER_LEAST && (data || !size) &&
-                      wsock__sends_plainly(ws, kind))) {
+                      !ws->loop->threaded && wsock__sends_plainly(ws, kind))) {
         int r = wsock__is_full(ws)
                     ? 0
                     : wsock__put_frame(ws, 0x80 | kind, data, size, 0);
@@ -7019,13 +8694,9 @@ static int wsock__say_close(wsock *ws, int code, const char *reason)
     return r ? r : wsock__queued(ws);
 }
 
-/* see the API section */
-WSOCK_API int wsock_shutdown(wsock *ws, int code, const char *reason)
+static int wsock__shutdown(wsock *ws, int code, const char *reason)
 {
     int r;
-    code = code == WSOCK_CLOSE_NO_STATUS ? 0 : code;
-    if (!ws)
-        return WSOCK_NO_MEMORY;
     if (ws->error)
         return ws->error;
     r = wsock__close_check(code, reason);
@@ -7037,52 +8708,103 @@ WSOCK_API int wsock_shutdown(wsock *ws, int code, const char *reason)
 }
 
 /* see the API section */
-WSOCK_API int wsock_close(wsock *ws, int code, const char *reason)
+WSOCK_API int wsock_shutdown(wsock *ws, int code, const char *reason)
 {
     int r;
-    code = code == WSOCK_CLOSE_NO_STATUS ? 0 : code;
     if (!ws)
         return WSOCK_NO_MEMORY;
+    wsock__enter(ws);
+    r = wsock__shutdown(ws, code == WSOCK_CLOSE_NO_STATUS ? 0 : code, reason);
+    wsock__exit(ws);
+    return r;
+}
+
+/* Closed before it was open. */
+static int wsock__close_early(wsock *ws)
+{
+    ws->bits &= ~(uint32_t)(WSOCK__ASKED | WSOCK__PENDING_REQUEST);
+    wsock__note(ws, WSOCK_CANCELLED, WSOCK_OPERATION_CONNECT,
+                "closed before it was open");
+    wsock__done(ws);
+    return WSOCK_OK;
+}
+
+/* Begin to close.  A blocking call then writes and reads at once, as a peer
+ * that sends would not read our Close otherwise. */
+static int wsock__close_begin(wsock *ws, int code, const char *reason)
+{
+    int r = WSOCK_OK;
+    ws->bits |= WSOCK__DISCARD;
+    if (ws->phase != WSOCK__PHASE_OPEN)
+        return WSOCK_OK;
+    if (!wsock__timer_is(ws, WSOCK__TIMER_CLOSE))
+        wsock__timer_start(ws, WSOCK__TIMER_CLOSE,
+                           ws->config->o.close_timeout);
+    reason = reason ? reason : "";
+    if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)))
+        r = wsock__is_blocking(ws)
+                ? wsock__queue_close(ws, code, reason, strlen(reason))
+                : wsock__say_close(ws, code, reason);
+    ws->bits &= ~(uint32_t)(WSOCK__PAUSED | WSOCK__HELD);
+    if (ws->io)
+        wsock__resume(ws);
+    return r;
+}
+
+static int wsock__close(wsock *ws, int code, const char *reason)
+{
+    int r;
     if (ws->phase == WSOCK__PHASE_DONE)
         return ws->error;
+    code = code == WSOCK_CLOSE_NO_STATUS ? 0 : code;
     r = wsock__close_check(code, reason);
     if (r != WSOCK_OK)
         return r;
-    if (ws->phase < WSOCK__PHASE_OPEN) {
-        wsock__note(ws, WSOCK_CANCELLED, WSOCK_OPERATION_CONNECT,
-                    "closed before it was open");
-        wsock__done(ws);
-        return WSOCK_OK;
-    }
-    ws->bits |= WSOCK__DISCARD;
-    if (ws->phase == WSOCK__PHASE_OPEN) {
-        if (ws->timer != WSOCK__TIMER_CLOSE)
-            wsock__timer_start(ws, WSOCK__TIMER_CLOSE,
-                               ws->config->o.close_timeout);
-        if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)))
-            r = wsock__say_close(ws, code, reason);
-        ws->bits &= ~(uint32_t)(WSOCK__PAUSED | WSOCK__HELD);
-        if (ws->io)
-            wsock__resume(ws);
-    }
     if (!wsock__is_blocking(ws))
-        return r;
-    return wsock__wait_closed(ws);
+        return ws->phase < WSOCK__PHASE_OPEN
+                   ? wsock__close_early(ws)
+                   : wsock__close_begin(ws, code, reason);
+    wsock__take_reading(ws);
+    if (ws->phase < WSOCK__PHASE_OPEN) {
+        r = wsock__close_early(ws);
+    } else {
+        wsock__close_begin(ws, code, reason);
+        r = wsock__wait_closed(ws);
+        ws->bits |= WSOCK__CLOSE_REPORTED; /* this call has taken it */
+    }
+    wsock__reading_ends(ws->loop);
+    return r;
+}
+
+/* see the API section */
+WSOCK_API int wsock_close(wsock *ws, int code, const char *reason)
+{
+    int r;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    wsock__enter(ws);
+    r = wsock__close(ws, code, reason);
+    wsock__exit(ws);
+    return r;
 }
 
 /* see the API section */
 WSOCK_API int wsock_close_status(const wsock *ws, int *code,
                                  const char **reason)
 {
+    int r = WSOCK_INVALID_OPERATION;
     if (!ws)
         return WSOCK_NO_MEMORY;
-    if (!(ws->bits & WSOCK__CLOSE_RECEIVED))
-        return WSOCK_INVALID_OPERATION;
-    if (code)
-        *code = ws->close_received;
-    if (reason)
-        *reason = ws->rare ? ws->rare->reason : "";
-    return WSOCK_OK;
+    wsock__enter(ws);
+    if (ws->bits & WSOCK__CLOSE_RECEIVED) {
+        r = WSOCK_OK;
+        if (code)
+            *code = ws->close_received;
+        if (reason)
+            *reason = ws->rare ? ws->rare->reason : "";
+    }
+    wsock__exit(ws);
+    return r;
 }
 
 /* see the API section */
@@ -7090,18 +8812,43 @@ WSOCK_API int wsock_abort(wsock *ws)
 {
     if (!ws)
         return WSOCK_NO_MEMORY;
-    if (ws->phase == WSOCK__PHASE_DONE) {
+    wsock__enter(ws);
+    if (wsock__is_blocking(ws))
+        wsock__take_reading(ws);
+    if (ws->phase != WSOCK__PHASE_DONE) {
+        ws->bits &= ~(uint32_t)(WSOCK__ASKED | WSOCK__PENDING_REQUEST);
+        wsock__note(ws, WSOCK_ABORTED, WSOCK_OPERATION_CLOSE,
+                    "ended by wsock_abort");
         wsock__drop_output(ws, WSOCK_ABORTED);
-        return WSOCK_OK;
+        wsock__done(ws);
+    } else {
+        wsock__drop_output(ws, WSOCK_ABORTED);
     }
-    wsock__note(ws, WSOCK_ABORTED, WSOCK_OPERATION_CLOSE,
-                "ended by wsock_abort");
-    wsock__drop_output(ws, WSOCK_ABORTED);
-    wsock__done(ws);
+    if (wsock__is_blocking(ws))
+        wsock__reading_ends(ws->loop);
+    wsock__exit(ws);
     return WSOCK_OK;
 }
 
 /* --------------------------------------------------------- >>api-receive -- */
+
+static int wsock__receive_now(wsock *ws, wsock__receive *r)
+{
+    int code;
+    if (ws->error && !ws->io)
+        return ws->error;
+    if (!r->data || r->size == 0 || !r->status)
+        return WSOCK_INVALID_PARAMETER;
+    if (!wsock__is_blocking(ws) || (ws->bits & WSOCK__CLOSE_REPORTED) ||
+        !wsock__reading_begins(ws->loop))
+        return WSOCK_INVALID_OPERATION;
+    if (ws->bits & WSOCK__PENDING_RELEASE)
+        wsock__lent_release(ws);
+    code = wsock__receive_loop(ws, r);
+    ws->loop->direct_size = 0;
+    wsock__reading_ends(ws->loop);
+    return code;
+}
 
 /* see the API section */
 WSOCK_API int wsock_receive(wsock *ws, void *data, size_t size,
@@ -7111,21 +8858,75 @@ WSOCK_API int wsock_receive(wsock *ws, void *data, size_t size,
     int code;
     if (!ws)
         return WSOCK_NO_MEMORY;
-    if (ws->error && !ws->io)
-        return ws->error;
-    if (!data || size == 0 || !status)
-        return WSOCK_INVALID_PARAMETER;
-    if (!wsock__is_blocking(ws) || (ws->bits & WSOCK__CLOSE_REPORTED))
-        return WSOCK_INVALID_OPERATION;
-    if (ws->bits & WSOCK__PENDING_RELEASE)
-        wsock__lent_release(ws);
     r.data = (uint8_t *)data;
     r.size = size;
     r.filled = 0;
     r.status = status;
-    code = wsock__receive_loop(ws, &r);
-    ws->loop->direct_size = 0;
+    wsock__enter(ws);
+    code = wsock__receive_now(ws, &r);
+    wsock__exit(ws);
     return code;
+}
+
+/* see the API section */
+WSOCK_API int wsock_wake(wsock *ws)
+{
+    const wsock__loop *l;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    l = ws->loop;
+    if (l->shared || ws->config->o.flags & WSOCK_CORE_ONLY ||
+        l->wake_write < 0)
+        return WSOCK_INVALID_OPERATION;
+    wsock__wake(l->wake_write);
+    if (l->io.wake)
+        l->io.wake(l->io.user);
+    return WSOCK_OK;
+}
+
+/* see the API section */
+WSOCK_API int wsock_cancel(wsock *ws)
+{
+    int r = WSOCK_INVALID_OPERATION;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    wsock__enter(ws);
+    if (wsock__is_blocking(ws))
+        r = wsock_wake(ws);
+    wsock__exit(ws);
+    return r;
+}
+
+/* How long until there is something to do without anything coming? */
+static int wsock__loop_timeout(const wsock__loop *l)
+{
+    int64_t earliest;
+    if (l->current || l->work_first || l->ready_at < l->ready_count)
+        return 0;
+    earliest = wsock__earliest(l);
+    return earliest < 0 ? WSOCK_NEVER
+                        : wsock__milliseconds(wsock__now(l), earliest);
+}
+
+/* see the API section */
+WSOCK_API size_t wsock_watches(const wsock *ws, wsock_watch *list, size_t cap)
+{
+    if (!ws || ws->loop->threaded || !ws->io ||
+        (ws->io != &wsock__dial_io && !ws->io->fd))
+        return 0;
+    if (ws->loop->shared)
+        return wsock__fds_of(ws, list, list ? cap : 0);
+    return wsock__all_watches(ws->loop, list, list ? cap : 0);
+}
+
+/* see the API section */
+WSOCK_API int wsock_timeout(const wsock *ws)
+{
+    if (ws && (ws->bits & WSOCK__PENDING_CLOSE))
+        return 0;
+    if (!ws || !ws->io || ws->loop->shared)
+        return WSOCK_NEVER;
+    return wsock__loop_timeout(ws->loop);
 }
 
 /* see the API section */
@@ -7145,11 +8946,8 @@ WSOCK_API int wsock_poll(wsock *ws, wsock_event *event, int timeout)
     return wsock__poll(ws->loop, event, timeout);
 }
 
-/* see the API section */
-WSOCK_API int wsock_flush(wsock *ws)
+static int wsock__flush_now(wsock *ws)
 {
-    if (!ws)
-        return WSOCK_NO_MEMORY;
     if (ws->error)
         return ws->error;
     if (!ws->io || ws->phase < WSOCK__PHASE_HANDSHAKE)
@@ -7159,6 +8957,18 @@ WSOCK_API int wsock_flush(wsock *ws)
     if (ws->error)
         return ws->error;
     return ws->out && ws->out->queued ? WSOCK_WOULD_BLOCK : WSOCK_OK;
+}
+
+/* see the API section */
+WSOCK_API int wsock_flush(wsock *ws)
+{
+    int r;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    wsock__enter(ws);
+    r = wsock__flush_now(ws);
+    wsock__exit(ws);
+    return r;
 }
 
 /* see the API section */
@@ -7178,6 +8988,159 @@ WSOCK_API int wsock_pause(wsock *ws, int on)
 }
 
 /* ------------------------------------------------------------ >>api-core -- */
+
+/* ---- answers to requests */
+
+/* Can this request be answered?  WSOCK_CLOSED: it is too late. */
+static int wsock__answer_begin(wsock *ws)
+{
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    if (!(ws->bits & WSOCK__ASKED))
+        return WSOCK_INVALID_OPERATION;
+    if (ws->phase == WSOCK__PHASE_HANDSHAKE)
+        return WSOCK_OK;
+    ws->bits &= ~(uint32_t)(WSOCK__ASKED | WSOCK__PENDING_REQUEST);
+    wsock__list_work(ws, WSOCK__WORK_LOOK); /* so that a poll frees it */
+    return WSOCK_CLOSED;
+}
+
+/* The answer stands in the queue. */
+static void wsock__answer_end(wsock *ws)
+{
+    ws->bits &= ~(uint32_t)(WSOCK__ASKED | WSOCK__PENDING_REQUEST);
+    if (ws->io) {
+        wsock__resume(ws);
+        wsock__queued(ws);
+    }
+}
+
+static int wsock__is_offered(const wsock__request *q, const char *name)
+{
+    const char *const *offer = q->offers;
+    while (*offer && strcmp(*offer, name) != 0)
+        offer++;
+    return *offer != NULL;
+}
+
+/* Agree on a subprotocol: by its number, if it is one of the options, else
+ * by a copy. */
+static int wsock__choose_subprotocol(wsock *ws, const char *name)
+{
+    size_t n = strlen(name);
+    int i = wsock__find_subprotocol(&ws->config->o, name, n);
+    if (!wsock__is_offered((const wsock__request *)(void *)ws->rare->kept,
+                           name)) /* RFC 6455 4.2.2 item 5.5 */
+        return WSOCK_INVALID_PARAMETER;
+    if (i == 0) {
+        if (ws->loop->fixed)
+            return WSOCK_INVALID_PARAMETER;
+        ws->rare->subprotocol =
+            (char *)wsock__alloc(ws->loop->config, n + 1);
+        if (!ws->rare->subprotocol)
+            return WSOCK_NO_MEMORY;
+        memcpy(ws->rare->subprotocol, name, n + 1);
+        i = WSOCK__SUBPROTOCOL_OTHER;
+    }
+    ws->subprotocol = (uint8_t)i;
+    return WSOCK_OK;
+}
+
+/* Nothing is agreed on after all. */
+static void wsock__drop_subprotocol(wsock *ws)
+{
+    wsock__rare *r = ws->rare;
+    if (r->subprotocol)
+        wsock__release(ws->loop->config, r->subprotocol,
+                       strlen(r->subprotocol) + 1);
+    r->subprotocol = NULL;
+    ws->subprotocol = 0;
+}
+
+/* see the API section */
+WSOCK_API int wsock_upgrade(wsock *ws, const char *subprotocol,
+                            const char *const *headers)
+{
+    wsock__head_parts parts;
+    int r = wsock__answer_begin(ws);
+    if (r != WSOCK_OK)
+        return r;
+    if (!((const wsock_request *)(void *)ws->rare->kept)->upgrade)
+        return WSOCK_INVALID_OPERATION;
+    if (!wsock__headers_valid(headers))
+        return WSOCK_INVALID_PARAMETER;
+    if (subprotocol)
+        r = wsock__choose_subprotocol(ws, subprotocol);
+    if (r != WSOCK_OK)
+        return r;
+    memset(&parts, 0, sizeof parts);
+    parts.headers = headers;
+    r = wsock__put_head(ws, wsock__compose_answer, &parts);
+    if (r != WSOCK_OK) {
+        wsock__drop_subprotocol(ws);
+        return r;
+    }
+    wsock__opened(ws);
+    wsock__answer_end(ws);
+    return WSOCK_OK;
+}
+
+/* Queue a response's body; it leaves in large pieces if it is large. */
+static int wsock__queue_body(wsock *ws, const void *body, size_t size)
+{
+    wsock__loop *l = ws->loop;
+    wsock__send_plan s;
+    wsock_buf buf;
+    wsock__item *block;
+    if (!l->fixed) {
+        block = wsock__queue_block(ws, size);
+        if (block)
+            memcpy(wsock__block_bytes(block), body, size);
+        return block ? WSOCK_OK : WSOCK_NO_MEMORY;
+    }
+    memset(&s, 0, sizeof s);
+    buf.data = body;
+    buf.size = size;
+    s.bufs = &buf;
+    s.count = 1;
+    s.size = size;
+    return wsock__enqueue_frame(ws, &s);
+}
+
+/* see the API section */
+WSOCK_API int wsock_respond(wsock *ws, int status,
+                            const char *const *headers, const void *body,
+                            size_t size)
+{
+    wsock__head_parts parts;
+    int r = wsock__answer_begin(ws);
+    if (r != WSOCK_OK)
+        return r;
+    if (status < 200 || status > 599 || (!body && size) ||
+        (size && (status == 204 || status == 304)) ||
+        !wsock__headers_valid(headers))
+        return WSOCK_INVALID_PARAMETER;
+    parts.headers = headers;
+    parts.status = status;
+    parts.body_size = size;
+    if (strcmp(((const wsock_request *)(void *)ws->rare->kept)->method,
+               "HEAD") == 0)
+        size = 0; /* RFC 9110 9.3.2 */
+    r = wsock__put_head(ws, wsock__compose_answer, &parts);
+    if (r == WSOCK_OK && size)
+        r = wsock__queue_body(ws, body, size);
+    if (r != WSOCK_OK) {
+        wsock__drop_output(ws, r);
+        return r == WSOCK_WOULD_BLOCK ? WSOCK_TOO_BIG : r;
+    }
+    ws->rare->failure.http_status = status;
+    wsock__end(ws);
+    if (ws->io)
+        wsock__timer_start(ws, WSOCK__TIMER_STALL,
+                           ws->config->o.stall_timeout);
+    wsock__answer_end(ws);
+    return WSOCK_OK;
+}
 
 /* see the API section */
 WSOCK_API int wsock_feed(wsock *ws, void *bytes, size_t size)
@@ -7299,28 +9262,49 @@ WSOCK_API int wsock_head_out(wsock *ws, size_t i, const char **name,
     return i ? WSOCK_CLOSED : WSOCK_OK;
 }
 
-/* The facts of a head that the program's HTTP stack has parsed.  0: one of
- * the headers is malformed. */
-static int wsock__facts_listed(const wsock *ws, wsock__facts *f,
-                               const char *const *headers)
+/* Pack a head that the program's HTTP stack has parsed, as if it had come
+ * from the wire; at == NULL only measures.  The size, 0: it is malformed. */
+static size_t wsock__pack_listed(char *at, const char *first_line,
+                                 const char *const *headers)
 {
+    wsock__text t = {NULL, 0, 0};
     size_t name_size, size;
     const char *value;
-    memset(f, 0, sizeof *f);
+    t.at = at;
+    t.capacity = at ? WSOCK_UNLIMITED : 0;
+    wsock__put(&t, first_line, strlen(first_line) + 1);
     for (; headers && *headers; headers++) {
         if (!wsock__split_header(*headers, strlen(*headers), &name_size,
                                  &value, &size))
             return 0;
-        wsock__fact(ws, f, *headers, name_size, value, size);
+        wsock__put(&t, *headers, name_size);
+        wsock__put(&t, "", 1);
+        wsock__put(&t, value, size);
+        wsock__put(&t, "", 1);
     }
-    return 1;
+    return wsock__is_value(first_line) ? t.size : 0;
+}
+
+/* Judge a packed head that the program gave. */
+static int wsock__judge_listed(wsock *ws, const char *head, size_t size)
+{
+    wsock__facts f;
+    int code;
+    wsock__facts_packed(ws, &f, head, size);
+    if (ws->role == WSOCK_SERVER)
+        return wsock__answer_request(ws, head, size, &f);
+    code = wsock__answer_response(ws, head, &f);
+    if (code == WSOCK_REFUSED)
+        wsock__end(ws);
+    return code == WSOCK_WOULD_BLOCK ? WSOCK_OK : code;
 }
 
 /* see the API section */
 WSOCK_API int wsock_head_in(wsock *ws, const char *first_line,
                             const char *const *headers)
 {
-    wsock__facts f;
+    size_t size, got = 0;
+    uint8_t *packed;
     int code;
     if (!ws)
         return WSOCK_NO_MEMORY;
@@ -7335,22 +9319,24 @@ WSOCK_API int wsock_head_in(wsock *ws, const char *first_line,
     if (!wsock__rare_get(ws))
         return WSOCK_NO_MEMORY;
     ws->bits |= WSOCK__NO_BODY; /* of a refusal: it goes out as a head */
-    if (!wsock__facts_listed(ws, &f, headers) || !wsock__is_value(first_line))
+    size = wsock__pack_listed(NULL, first_line, headers);
+    if (size == 0)
         return wsock__head_malformed(ws);
-    if (ws->role == WSOCK_SERVER)
-        return wsock__answer_request(ws, first_line, &f);
-    code = wsock__answer_response(ws, first_line, &f);
-    if (code == WSOCK_REFUSED)
-        wsock__end(ws);
-    return code == WSOCK_WOULD_BLOCK ? WSOCK_OK : code;
+    packed = wsock__buffer_take(ws->loop, size, &got);
+    if (!packed)
+        return WSOCK_NO_MEMORY;
+    wsock__pack_listed((char *)packed, first_line, headers);
+    code = wsock__judge_listed(ws, (const char *)packed, size);
+    if (packed != ws->rare->kept) /* else it has become the request's */
+        wsock__buffer_give(ws->loop, packed, got);
+    return code;
 }
 
 /* ------------------------------------------------------- >>api-questions -- */
 
-/* see the API section */
-WSOCK_API int wsock_state(const wsock *ws)
+static int wsock__state(const wsock *ws)
 {
-    if (!ws || ws->phase == WSOCK__PHASE_DONE)
+    if (ws->phase == WSOCK__PHASE_DONE)
         return WSOCK_STATE_CLOSED;
     if (ws->phase < WSOCK__PHASE_OPEN)
         return WSOCK_STATE_CONNECTING;
@@ -7360,9 +9346,27 @@ WSOCK_API int wsock_state(const wsock *ws)
 }
 
 /* see the API section */
+WSOCK_API int wsock_state(const wsock *ws)
+{
+    int state;
+    if (!ws)
+        return WSOCK_STATE_CLOSED;
+    wsock__enter(ws);
+    state = wsock__state(ws);
+    wsock__exit(ws);
+    return state;
+}
+
+/* see the API section */
 WSOCK_API int wsock_error(const wsock *ws)
 {
-    return ws ? (int)ws->error : (int)WSOCK_NO_MEMORY;
+    int error;
+    if (!ws)
+        return WSOCK_NO_MEMORY;
+    wsock__enter(ws);
+    error = ws->error;
+    wsock__exit(ws);
+    return error;
 }
 
 /* see the API section */
@@ -7371,13 +9375,13 @@ WSOCK_API const char *wsock_error_text(const wsock *ws)
     return wsock_why(ws)->text;
 }
 
-/* see the API section */
-WSOCK_API const wsock_failure *wsock_why(const wsock *ws)
+static const wsock_failure *wsock__why(const wsock *ws)
 {
-    wsock__rare *r = ws ? ws->rare : NULL;
-    if (!ws || (!r && ws->error))
+    wsock__rare *r = ws->rare;
+    if (!r && ws->error)
         return &wsock__out_of_memory;
-    if (!r || !(ws->error || ws->close_sent || ws->close_received))
+    if (!r || !(ws->error || ws->close_sent || ws->close_received ||
+                r->failure.http_status))
         return &wsock__no_failure;
     r->failure.close_sent = ws->close_sent;
     r->failure.close_received = ws->close_received;
@@ -7385,11 +9389,25 @@ WSOCK_API const wsock_failure *wsock_why(const wsock *ws)
 }
 
 /* see the API section */
+WSOCK_API const wsock_failure *wsock_why(const wsock *ws)
+{
+    const wsock_failure *why;
+    if (!ws)
+        return &wsock__out_of_memory;
+    wsock__enter(ws);
+    why = wsock__why(ws);
+    wsock__exit(ws);
+    return why;
+}
+
+/* see the API section */
 WSOCK_API const char *wsock_subprotocol(const wsock *ws)
 {
-    return ws && ws->subprotocol
-               ? ws->config->o.subprotocols[ws->subprotocol - 1]
-               : NULL;
+    if (!ws || !ws->subprotocol)
+        return NULL;
+    if (ws->subprotocol == WSOCK__SUBPROTOCOL_OTHER)
+        return ws->rare->subprotocol;
+    return ws->config->o.subprotocols[ws->subprotocol - 1];
 }
 
 /* see the API section */
@@ -7401,24 +9419,40 @@ WSOCK_API unsigned wsock_extensions(const wsock *ws)
 /* see the API section */
 WSOCK_API const char *wsock_header(const wsock *ws, const char *name)
 {
-    const wsock__rare *r = ws ? ws->rare : NULL;
-    const char *p, *end, *value;
-    if (!r || !r->head || !name)
+    const wsock__rare *r;
+    const char *value = NULL;
+    if (!ws || !name)
         return NULL;
-    end = r->head + r->head_size;
-    for (p = r->head + strlen(r->head) + 1; p < end;) {
-        value = p + strlen(p) + 1;
-        if (wsock__same(p, strlen(p), name))
-            return value;
-        p = value + strlen(value) + 1;
-    }
-    return NULL;
+    wsock__enter(ws);
+    r = ws->rare;
+    if (r && r->head)
+        value = wsock__find_header(r->head, r->head_size, name);
+    wsock__exit(ws);
+    return value;
+}
+
+/* see the API section */
+WSOCK_API int wsock_rtt(const wsock *ws)
+{
+    int rtt;
+    if (!ws)
+        return -1;
+    wsock__enter(ws);
+    rtt = (int)ws->rtt - 1;
+    wsock__exit(ws);
+    return rtt;
 }
 
 /* see the API section */
 WSOCK_API size_t wsock_queued(const wsock *ws)
 {
-    return ws && ws->out ? ws->out->queued : 0;
+    size_t queued;
+    if (!ws)
+        return 0;
+    wsock__enter(ws);
+    queued = ws->out ? ws->out->queued : 0;
+    wsock__exit(ws);
+    return queued;
 }
 
 /* see the API section */
@@ -7426,16 +9460,20 @@ WSOCK_API int wsock_peer(const wsock *ws, char *text, size_t size)
 {
     struct sockaddr_storage s;
     socklen_t n = sizeof s;
-    int fd = ws ? wsock__io_fd(ws) : -1;
+    int fd, r = -1;
     if (!ws)
         return WSOCK_NO_MEMORY;
     if (!text || size == 0)
         return WSOCK_INVALID_PARAMETER;
     text[0] = 0;
     memset(&s, 0, sizeof s);
-    if (fd < 0 || getpeername(fd, (struct sockaddr *)(void *)&s, &n) < 0)
-        return WSOCK_INVALID_OPERATION;
-    return wsock__address_text(&s, text, size);
+    wsock__enter(ws);
+    fd = wsock__io_fd(ws);
+    if (fd >= 0)
+        r = getpeername(fd, (struct sockaddr *)(void *)&s, &n);
+    wsock__exit(ws);
+    return r < 0 ? (int)WSOCK_INVALID_OPERATION
+                 : wsock__address_text(&s, text, size);
 }
 
 /* see the API section */
@@ -7523,7 +9561,8 @@ static int wsock__accept_one(wsock__loop *l, int fd)
     }
     wsock__socket_options(fd);
     wsock__init(ws, WSOCK_SERVER, l->config, l);
-    ws->bits |= WSOCK__SERVER_OWNED;
+    ws->bits |= WSOCK__SERVER_OWNED | WSOCK__UNFINISHED;
+    l->handshakes++;
     ws->io = &wsock__socket_io;
     ws->io_user = (void *)(intptr_t)fd;
     if (wsock__watch(ws) < 0) {
@@ -7532,6 +9571,23 @@ static int wsock__accept_one(wsock__loop *l, int fd)
     }
     wsock__begin(ws);
     return 0;
+}
+
+/* Room for one more handshake: the oldest gives way, as those who mean well
+ * are done with theirs in no time.  0: there is no such one. */
+static int wsock__handshake_room(wsock__loop *l)
+{
+    wsock *oldest = l->timers[WSOCK__TIMER_HANDSHAKE].first;
+    if (l->handshakes < l->config->o.max_handshakes)
+        return 1;
+    if (!oldest)
+        oldest = l->timers[WSOCK__TIMER_OVERDUE].first;
+    if (!oldest || !(oldest->bits & WSOCK__UNFINISHED))
+        return 0;
+    wsock__note(oldest, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
+                "options.max_handshakes is reached");
+    wsock__done(oldest);
+    return 1;
 }
 
 enum { WSOCK__ACCEPTS = 64, WSOCK__ACCEPT_REST = 100 };
@@ -7549,6 +9605,10 @@ static void wsock__accept_all(wsock__loop *l)
         if (fd < 0 && errno != EMFILE && errno != ENFILE &&
             errno != ENOBUFS && errno != ENOMEM)
             continue; /* that peer has gone already */
+        if (fd >= 0 && !wsock__handshake_room(l)) {
+            close(fd); /* without a time-out nobody gives way */
+            continue;
+        }
         if (fd < 0 || wsock__accept_one(l, fd) < 0) {
             l->listen_due = wsock__now(l) + WSOCK__ACCEPT_REST;
             break;
@@ -7575,7 +9635,11 @@ static void wsock__server_open(wsock_server *s)
     struct sockaddr_storage bound;
     socklen_t size = sizeof bound;
     char text[192];
-    int r = wsock__lookup(&list, c->host, c->port, 1);
+    int r = wsock__known_host(&list, c->host, c->port, 1)
+                ? 0
+                : wsock__ask_system(c->host, c->port, 1, &list.list);
+    if (!list.first)
+        list.first = list.list;
     if (r != 0) {
         snprintf(text, sizeof text, "no address for the name %.100s: %s",
                  c->host, gai_strerror(r));
@@ -7636,11 +9700,12 @@ WSOCK_API wsock_server *wsock_listen(const char *url,
 static int wsock__server_begin(wsock_server *s)
 {
     wsock__loop *l = &s->loop;
-    if (l->ended)
+    if (l->ended && (l->ended->bits & WSOCK__SERVER_OWNED))
         wsock_free(l->ended);
+    l->ended = NULL;
     if (s->failure.code)
         return s->failure.code;
-    return s->closing && l->count == 0 ? WSOCK_CLOSED : WSOCK_OK;
+    return s->closing && l->live == 0 ? WSOCK_CLOSED : WSOCK_OK;
 }
 
 /* see the API section */
@@ -7673,33 +9738,123 @@ WSOCK_API int wsock_server_poll(wsock_server *s, wsock_event *event,
         }
         return 1;
     }
-    return s->closing && l->count == 0 ? WSOCK_CLOSED : 0;
+    return s->closing && l->live == 0 ? WSOCK_CLOSED : 0;
 }
 
-/* Move an open connection out of the server into a loop of its own. */
-static wsock *wsock__detach(wsock *from)
+/* What the memory that hangs on a connection comes to, so that it can change
+ * its account: every piece has been counted in the loop's config. */
+static size_t wsock__items_size(const wsock__loop *l, const wsock__item *item)
+{
+    size_t sum = 0;
+    for (; item; item = item->next)
+        if (!item->embedded)
+            sum += item->owned_size +
+                   (item->reference ? l->references.size : l->runs.size);
+    return sum;
+}
+
+static size_t wsock__memory_of(const wsock *ws)
+{
+    const wsock__loop *l = ws->loop;
+    const wsock__rare *r = ws->rare;
+    const wsock__in *in = ws->in;
+    size_t sum = 0;
+    if (in) {
+        sum += l->ins.size + in->capacity;
+        if (in->tail != in->small)
+            sum += in->tail_capacity;
+    }
+    if (ws->out)
+        sum += l->outs.size + wsock__items_size(l, ws->out->head) +
+               wsock__items_size(l, ws->out->sent);
+    if (r) {
+        sum += l->rares.size + r->kept_capacity;
+        if (r->dial)
+            sum += ((const wsock__dial *)r->dial)->capacity;
+        if (r->subprotocol)
+            sum += strlen(r->subprotocol) + 1;
+    }
+    return sum;
+}
+
+/* Give every broadcast that stands in the queue memory of its own: what is
+ * shared stays with the server. */
+static int wsock__unshare(wsock *ws)
+{
+    wsock__item *item = ws->out ? ws->out->head : NULL;
+    for (; item; item = item->next) {
+        if (!item->shared)
+            continue;
+        item->owned = wsock__alloc(ws->loop->config, item->size);
+        if (!item->owned)
+            return 0;
+        memcpy(item->owned, item->data, item->size);
+        item->owned_size = item->size;
+        item->data = (const uint8_t *)item->owned;
+        wsock__shared_drop(ws->loop, item->shared);
+        item->shared = NULL;
+    }
+    return 1;
+}
+
+/* What hangs on a connection moves to another loop. */
+static void wsock__change_account(const wsock *from, wsock__config *to)
+{
+    size_t size = wsock__memory_of(from);
+    from->loop->config->used -= size;
+    to->used += size;
+}
+
+/* The new home of a connection that leaves its server; NULL: no memory. */
+static wsock *wsock__new_home(const wsock *from)
 {
     wsock__plan p;
-    wsock__config *c = from->config;
+    wsock__config *c = wsock__config_copy(from->config);
     wsock *ws;
     memset(&p, 0, sizeof p);
     p.run_capacity = from->loop->runs.size - sizeof(wsock__item);
-    ws = wsock__new_heap(WSOCK_SERVER, c, &p);
+    ws = c ? wsock__new_heap(WSOCK_SERVER, c, &p) : NULL;
+    if (ws && wsock__wake_open(&ws->loop->wake_read,
+                               &ws->loop->wake_write) == 0 &&
+        ((c->o.flags & WSOCK_NONBLOCKING) ||
+         wsock__threads_open(ws->loop) == 0))
+        return ws;
+    if (ws)
+        wsock_free(ws);
+    else if (c)
+        wsock__config_drop(c);
+    return NULL;
+}
+
+/* Move an open connection out of the server into a loop of its own, with
+ * options of its own, as it may be used in another thread from now on. */
+static wsock *wsock__detach(wsock *from)
+{
+    wsock *ws = wsock__new_home(from);
+    wsock__config *c;
     if (!ws)
         return NULL;
+    c = ws->config;
     if (from->rare)
         wsock__keep_head(from, from->rare->head, from->rare->head_size);
     wsock__leave(from);
+    if (!wsock__unshare(from)) {
+        wsock_free(ws);
+        return NULL;
+    }
     wsock__unwatch(from);
-    c->references++;
+    wsock__change_account(from, c);
     ws->io = from->io;
     ws->io_user = from->io_user;
     ws->in = from->in;
     ws->out = from->out;
     ws->rare = from->rare;
     ws->bits = from->bits & ~(uint32_t)(WSOCK__SERVER_OWNED | WSOCK__LISTED);
-    if (!(c->o.flags & WSOCK_NONBLOCKING))
+    ws->bits |= WSOCK__LIVE;
+    if (!(c->o.flags & WSOCK_NONBLOCKING)) {
         ws->bits |= WSOCK__BLOCKING;
+        ws->loop->bytes_most = WSOCK_UNLIMITED;
+    }
     ws->phase = from->phase;
     ws->error = from->error;
     ws->close_sent = from->close_sent;
@@ -7716,6 +9871,8 @@ static wsock *wsock__detach(wsock *from)
     from->bits &= ~(uint32_t)WSOCK__PENDING;
     if (ws->phase == WSOCK__PHASE_LINGER)
         wsock__timer_start(ws, WSOCK__TIMER_CLOSE, c->o.close_timeout);
+    else
+        wsock__watchdog(ws);
     wsock_free(from);
     return ws;
 }
@@ -7733,12 +9890,14 @@ WSOCK_API int wsock_accept(wsock_server *s, wsock **out, int timeout)
     if (!s)
         return WSOCK_NO_MEMORY;
     l = &s->loop;
-    if (l->polling)
+    if (l->polling || (l->config->o.flags & WSOCK_REQUESTS))
         return WSOCK_INVALID_OPERATION;
     r = wsock__server_begin(s);
     if (r != WSOCK_OK)
         return r;
     l->accepting = 1;
+    l->bytes_most = WSOCK_UNLIMITED;
+    l->events = 0;
     deadline = wsock__deadline(l, timeout);
     while (wsock__poll(l, &e, deadline <= 0
                                   ? (int)deadline
@@ -7769,6 +9928,223 @@ WSOCK_API int wsock_server_wake(wsock_server *s)
 }
 
 /* see the API section */
+WSOCK_API size_t wsock_server_watches(const wsock_server *s,
+                                      wsock_watch *list, size_t cap)
+{
+    if (!s)
+        return 0;
+#if WSOCK__EPOLL
+    if (s->loop.epoll >= 0) { /* it is readable when any other is ready */
+        if (list && cap) {
+            list->fd = s->loop.epoll;
+            list->wants = 1;
+        }
+        return 1;
+    }
+#endif
+    return wsock__all_watches(&s->loop, list, list ? cap : 0);
+}
+
+/* see the API section */
+WSOCK_API int wsock_server_timeout(const wsock_server *s)
+{
+    if (!s || s->failure.code || (s->closing && s->loop.live == 0))
+        return 0;
+    return wsock__loop_timeout(&s->loop);
+}
+
+/* ---- broadcast */
+
+/* A message as one frame that all may share. */
+static wsock__shared *wsock__shared_new(wsock__loop *l, unsigned kind,
+                                        const void *data, size_t size,
+                                        wsock_buf *frame)
+{
+    size_t most = sizeof(wsock__shared) + WSOCK__FRAME_HEAD_MOST;
+    size_t n = size < WSOCK_UNLIMITED - most ? size + most : 0;
+    wsock__shared *shared =
+        n ? (wsock__shared *)wsock__alloc(l->config, n) : NULL;
+    uint8_t *bytes = (uint8_t *)(shared + 1);
+    if (!shared)
+        return NULL;
+    shared->references = 1;
+    shared->size = n;
+    n = wsock__frame_write(bytes, (uint8_t)(0x80 | kind), size, 0, 0);
+    if (size)
+        memcpy(bytes + n, data, size);
+    frame->data = bytes;
+    frame->size = n + size;
+    return shared;
+}
+
+enum { WSOCK__SHARE_LEAST = 1024 }; /* smaller frames are cheaper to copy */
+
+/* Put the frame into a queue: copied, if it is small and there is room, else
+ * referred to. */
+static int wsock__share(wsock *ws, wsock__shared *shared,
+                        const wsock_buf *frame)
+{
+    wsock__item *run, *item;
+    wsock__out *out;
+    if (frame->size < WSOCK__SHARE_LEAST) {
+        run = wsock__run_for(ws, frame->size, 0);
+        if (!run)
+            return WSOCK_NO_MEMORY;
+        memcpy((uint8_t *)(run + 1) + run->size, frame->data, frame->size);
+        run->size += frame->size;
+        ws->out->queued += frame->size;
+        return WSOCK_OK;
+    }
+    out = wsock__out_get(ws);
+    item = out ? wsock__item_take(ws->loop, 1) : NULL;
+    if (!item) {
+        wsock__out_settle(ws);
+        return WSOCK_NO_MEMORY;
+    }
+    shared->references++;
+    item->shared = shared;
+    item->data = (const uint8_t *)frame->data;
+    item->size = item->capacity = frame->size;
+    out->queued += frame->size;
+    wsock__enqueue(out, item);
+    return WSOCK_OK;
+}
+
+/* One receiver.  0: it has it, or is none; 1: it was skipped. */
+static int wsock__broadcast_one(wsock *ws, unsigned kind,
+                                wsock__shared *shared,
+                                const wsock_buf *frame, const void *data,
+                                size_t size)
+{
+    if (ws->phase != WSOCK__PHASE_OPEN ||
+        (ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)))
+        return 0;
+    if (ws->sending)
+        return 1; /* RFC 6455 5.4: nothing between its fragments */
+    if (ws->role == WSOCK_CLIENT) /* masked with a key of its own */
+        return wsock_send(ws, kind, data, size) != WSOCK_OK;
+    if (wsock__is_full(ws) || wsock__share(ws, shared, frame) != WSOCK_OK)
+        return 1;
+    wsock__queued(ws);
+    return 0;
+}
+
+/* see the API section */
+WSOCK_API int wsock_broadcast(wsock_server *s, wsock *const *to,
+                              size_t count, unsigned kind, const void *data,
+                              size_t size)
+{
+    wsock__shared *shared;
+    wsock_buf frame;
+    wsock *ws;
+    size_t i;
+    int skipped = 0;
+    if (!s)
+        return WSOCK_NO_MEMORY;
+    if ((kind != WSOCK_TEXT && kind != WSOCK_BINARY) || (!data && size) ||
+        (!to && count))
+        return WSOCK_INVALID_PARAMETER;
+    shared = wsock__shared_new(&s->loop, kind, data, size, &frame);
+    if (!shared)
+        return WSOCK_NO_MEMORY;
+    for (i = 0; i < count; i++)
+        if (to[i])
+            skipped += wsock__broadcast_one(to[i], kind, shared, &frame, data,
+                                            size);
+    for (ws = to ? NULL : s->loop.all; ws; ws = ws->next)
+        skipped += wsock__broadcast_one(ws, kind, shared, &frame, data, size);
+    wsock__shared_drop(&s->loop, shared);
+    return skipped;
+}
+
+/* ---- connections that are added */
+
+static int wsock__same_system(const wsock_system *a, const wsock_system *b)
+{
+    return a->alloc == b->alloc && a->free == b->free && a->user == b->user;
+}
+
+/* The loop can wait for its transport, if it has one. */
+static int wsock__can_join(const wsock *ws, const wsock_server *s)
+{
+    const wsock_io *io = ws->io ? ws->io : ws->config->o.io;
+    if (ws->loop->shared || ws->loop->fixed || ws->loop->threaded ||
+        wsock__is_blocking(ws) || s->closing || s->loop.accepting ||
+        (ws->bits & WSOCK__CLOSE_REPORTED))
+        return WSOCK_INVALID_OPERATION;
+    if (!(ws->config->o.flags & WSOCK_NONBLOCKING) ||
+        (io && io != &wsock__dial_io && !io->fd) ||
+        !wsock__same_system(&ws->config->system, &s->loop.config->system))
+        return WSOCK_INVALID_PARAMETER;
+    return WSOCK_OK;
+}
+
+/* The callbacks of a transport of the program's stand in the loop that is
+ * left behind: move them. */
+static int wsock__move_io(wsock *ws)
+{
+    wsock_io *copy;
+    if (ws->io != &ws->loop->io)
+        return 1;
+    copy = (wsock_io *)wsock__alloc(ws->config, sizeof *copy);
+    if (!copy)
+        return 0;
+    *copy = *ws->io;
+    ws->io = copy;
+    return 1;
+}
+
+/* Watch whatever it waits for. */
+static void wsock__watch_all(wsock *ws)
+{
+    wsock_watch list[WSOCK__RACERS + 1];
+    size_t i, n;
+    ws->armed = 0;
+    if (ws->io != &wsock__dial_io) {
+        if (ws->io)
+            wsock__arm(ws);
+        return;
+    }
+    n = wsock__fds_of(ws, list, WSOCK__RACERS + 1);
+    for (i = 0; i < n; i++)
+        wsock__watch_fd(ws, (int)list[i].fd, (unsigned)list[i].wants);
+}
+
+/* see the API section */
+WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
+{
+    wsock__loop *from, *to;
+    unsigned timer;
+    int r;
+    if (!s || !ws)
+        return WSOCK_NO_MEMORY;
+    if (s->failure.code)
+        return s->failure.code;
+    r = wsock__can_join(ws, s);
+    if (r != WSOCK_OK)
+        return r;
+    from = ws->loop;
+    to = &s->loop;
+    if (ws->io && ws->phase > WSOCK__PHASE_OPENING)
+        wsock__flush_references(ws);
+    if (!wsock__stash(ws) || !wsock__move_io(ws))
+        return WSOCK_NO_MEMORY;
+    timer = ws->timer;
+    wsock__timer_stop(ws);
+    wsock__unlist_work(ws);
+    wsock__change_account(ws, to->config);
+    wsock__part(ws);
+    wsock__join(ws, to);
+    wsock__loop_free(from);
+    wsock__release(ws->config, from, sizeof *from);
+    if (timer != WSOCK__TIMER_NONE)
+        wsock__timer_at(ws, timer, ws->timer_due);
+    wsock__watch_all(ws);
+    wsock__list_work(ws, WSOCK__WORK_LOOK | WSOCK__WORK_READ);
+    return WSOCK_OK;
+}
+
+/* see the API section */
 WSOCK_API int wsock_server_close(wsock_server *s)
 {
     wsock__loop *l;
@@ -7785,32 +10161,57 @@ WSOCK_API int wsock_server_close(wsock_server *s)
     l->listening = 0;
     l->listen_due = 0;
     for (ws = l->all; ws; ws = ws->next)
-        wsock_close(ws, WSOCK_CLOSE_GOING_AWAY, NULL);
+        if (ws->phase == WSOCK__PHASE_HANDSHAKE && (ws->bits & WSOCK__ASKED))
+            wsock__refuse(ws, 503, "the server is closing");
+        else
+            wsock_close(ws, WSOCK_CLOSE_GOING_AWAY, NULL);
     return WSOCK_OK;
 }
 
-/* see the API section */
-WSOCK_API void wsock_server_free(wsock_server *s)
+static void wsock__server_release(wsock_server *s)
 {
-    wsock__loop *l;
-    wsock__config *c;
+    wsock__loop *l = &s->loop;
+    wsock__config *c = l->config;
     wsock__slab *slab;
-    if (!s)
-        return;
-    l = &s->loop;
-    c = l->config;
-    while (l->all)
-        wsock_free(l->all);
-    if (l->listener >= 0)
-        close(l->listener);
-    wsock__poller_close(l);
-    wsock__loop_free(l);
     while ((slab = (wsock__slab *)l->slabs) != NULL) {
         l->slabs = slab->next;
         wsock__release(c, slab, sizeof *slab);
     }
     wsock__release(c, s, sizeof *s);
     wsock__config_drop(c);
+}
+
+/* The last added connection of a server that was freed before is freed. */
+static void wsock__husk_check(wsock__loop *l)
+{
+    wsock_server *s = (wsock_server *)(void *)l; /* its first member */
+    if (!s->husk || l->count)
+        return;
+    wsock__loop_free(l);
+    wsock__server_release(s);
+}
+
+/* see the API section */
+WSOCK_API void wsock_server_free(wsock_server *s)
+{
+    wsock__loop *l;
+    wsock *ws, *next;
+    if (!s)
+        return;
+    l = &s->loop;
+    for (ws = l->all; ws; ws = next) {
+        next = ws->next;
+        if (ws->bits & WSOCK__SERVER_OWNED)
+            wsock_free(ws);
+        else
+            wsock__done(ws); /* it is the program's still */
+    }
+    if (l->listener >= 0)
+        close(l->listener);
+    l->listener = -1;
+    wsock__poller_close(l);
+    s->husk = 1;
+    wsock__husk_check(l);
 }
 
 /* see the API section */
@@ -7822,7 +10223,7 @@ WSOCK_API int wsock_server_port(const wsock_server *s)
 /* see the API section */
 WSOCK_API size_t wsock_server_count(const wsock_server *s)
 {
-    return s ? s->loop.count : 0;
+    return s ? s->loop.live : 0;
 }
 
 /* see the API section */

@@ -24,7 +24,10 @@ int every_function(void)
         F(wsock_result_text), F(wsock_listen), F(wsock_server_poll),
         F(wsock_accept), F(wsock_server_wake), F(wsock_server_close),
         F(wsock_server_free), F(wsock_server_port), F(wsock_server_count),
-        F(wsock_server_error), F(wsock_server_why)
+        F(wsock_server_error), F(wsock_server_why), F(wsock_broadcast),
+        F(wsock_cancel), F(wsock_respond), F(wsock_rtt), F(wsock_server_add),
+        F(wsock_server_timeout), F(wsock_server_watches), F(wsock_timeout),
+        F(wsock_upgrade), F(wsock_wake), F(wsock_watches)
     };
     int i, n = 0;
     for (i = 0; i < (int)(sizeof all / sizeof all[0]); i++)

@@ -296,6 +296,57 @@ TEST(why_of_a_healthy_connection)
     wsock_free(ws);
 }
 
+/* A read window of more than 1 GiB is a mistake, for every role. */
+TEST(a_receive_buffer_out_of_range)
+{
+    wsock_options o = zeroed();
+    wsock *ws;
+    o.receive_buffer = ((size_t)1 << 30) + 1;
+    ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+    CHECK_RESULT(wsock_error(ws), WSOCK_INVALID_PARAMETER);
+    wsock_free(ws);
+    ws = wsock_new(WSOCK_SERVER, NULL, &o);
+    CHECK_RESULT(wsock_error(ws), WSOCK_INVALID_PARAMETER);
+    wsock_free(ws);
+    o.receive_buffer = (size_t)1 << 30; /* inclusive */
+    ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+    CHECK_RESULT(wsock_error(ws), WSOCK_OK);
+    wsock_free(ws);
+}
+
+/* A pointer that wsock_why() gave stays good until wsock_free(), in either
+ * role, and the account at the end tells both close codes. */
+TEST(why_of_a_closing_connection)
+{
+    int role;
+    for (role = WSOCK_CLIENT; role <= WSOCK_SERVER; role++) {
+        wsock *ws = core_open(role, NULL);
+        const wsock_failure *healthy = wsock_why(ws), *why;
+        const char *text = wsock_error_text(ws);
+        bytes in = { 0 };
+        test_note("role %d", role);
+        frame_text(&in, FIN | 1, role == WSOCK_SERVER, "a reading call");
+        feed_bytes(ws, &in, NULL);
+        CHECK_RESULT(wsock_close(ws, 1001, "going"), WSOCK_OK);
+        why = wsock_why(ws);
+        CHECK_INT(why->close_sent, 1001);
+        CHECK_INT(why->close_received, 0);
+        bytes_clear(&in);
+        frame_close(&in, role == WSOCK_SERVER, 4000, "so long");
+        take_output(ws, NULL);
+        feed_bytes(ws, &in, NULL);
+        CHECK(wsock_why(ws) == why);
+        CHECK_RESULT(why->code, WSOCK_OK);
+        CHECK_INT(why->close_sent, 1001);
+        CHECK_INT(why->close_received, 4000);
+        CHECK_STR(why->close_reason, "so long");
+        CHECK_RESULT(healthy->code, WSOCK_OK);
+        CHECK_STR(healthy->text, text);
+        wsock_free(ws);
+        bytes_free(&in);
+    }
+}
+
 static const test_case tests[] = {
     TEST_ENTRY(null_handles),
     TEST_ENTRY(null_servers),
@@ -306,7 +357,9 @@ static const test_case tests[] = {
     TEST_ENTRY(defaults),
     TEST_ENTRY(options_given_are_kept),
     TEST_ENTRY(options_out_of_range),
-    TEST_ENTRY(why_of_a_healthy_connection)
+    TEST_ENTRY(why_of_a_healthy_connection),
+    TEST_ENTRY(a_receive_buffer_out_of_range),
+    TEST_ENTRY(why_of_a_closing_connection)
 };
 
 TEST_MAIN("api", tests)

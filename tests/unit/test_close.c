@@ -465,7 +465,7 @@ TEST(queued_messages_leave_before_the_close)
     bytes log_a = { 0 }, log_b = { 0 }, want = { 0 };
     int i;
     for (i = 0; i < 20; i++) {
-        char text[16];
+        char text[32];
         snprintf(text, sizeof text, "message %d", i);
         CHECK_RESULT(wsock_send(a, WSOCK_TEXT, text, strlen(text)), WSOCK_OK);
         bytes_format(&want, "TEXT \"%s\"\n", text);
@@ -480,6 +480,147 @@ TEST(queued_messages_leave_before_the_close)
     bytes_free(&log_a);
     bytes_free(&log_b);
     bytes_free(&want);
+}
+
+/* A borrowed send in the queue of an open connection, by itself. */
+static wsock *core_with_a_loan(int role, char *context)
+{
+    wsock *ws = core_open(role, NULL);
+    wsock_buf buf;
+    buf.data = "borrowed";
+    buf.size = 8;
+    CHECK_RESULT(wsock_sendv(ws, WSOCK_TEXT | WSOCK_BORROW, &buf, 1, context),
+                 WSOCK_OK);
+    return ws;
+}
+
+/* The stream ends while a borrowed send is queued: what is queued may still
+ * be written, and CLOSE waits for its SENT, whatever becomes of it. */
+TEST(end_of_stream_gives_borrowed_memory_back)
+{
+    int role, masked, how;
+    BOTH_ROLES(role, masked)
+        for (how = 0; how < 2; how++) {
+            char one[] = "one";
+            wsock *ws = core_with_a_loan(role, one);
+            bytes log = { 0 }, sent = { 0 };
+            wsock_event e;
+            test_note("role %d, %s", role, how ? "aborted" : "written");
+            CHECK_INT(feed(ws, "", 0, &log), 0);
+            CHECK_STR(bytes_str(&log), "");
+            CHECK(wsock_error(ws) < 0);
+            if (how) {
+                CHECK_RESULT(wsock_abort(ws), WSOCK_OK);
+                CHECK_STR(written(ws, !masked, &sent), "");
+            } else {
+                CHECK_STR(written(ws, !masked, &sent), "text \"borrowed\"\n");
+            }
+            CHECK(drain_events(ws, &log) < 0);
+            CHECK_STR(bytes_str(&log),
+                      how ? "SENT one WSOCK_ABORTED\n"
+                            "CLOSE 1006 \"\" WSOCK_CONNECTION_LOST\n"
+                          : "SENT one WSOCK_OK\n"
+                            "CLOSE 1006 \"\" WSOCK_CONNECTION_LOST\n");
+            CHECK(wsock_next(ws, &e) < 0); /* exactly one CLOSE */
+            wsock_free(ws);
+            bytes_free(&log);
+            bytes_free(&sent);
+        }
+}
+
+/* The pieces that wsock_output() offered are void once the connection was
+ * aborted: telling that they were written is a wrong call, and no more. */
+TEST(output_done_after_abort)
+{
+    int role;
+    for (role = WSOCK_CLIENT; role <= WSOCK_SERVER; role++) {
+        char one[] = "one";
+        wsock *ws = core_with_a_loan(role, one);
+        bytes log = { 0 };
+        wsock_buf bufs[4];
+        size_t count, i, n = 0;
+        test_note("role %d", role);
+        count = wsock_output(ws, bufs, 4);
+        for (i = 0; i < count; i++)
+            n += bufs[i].size;
+        CHECK(n >= 10);
+        CHECK_RESULT(wsock_abort(ws), WSOCK_OK);
+        CHECK_INT(wsock_queued(ws), 0);
+        CHECK_RESULT(wsock_output_done(ws, n), WSOCK_INVALID_PARAMETER);
+        CHECK_RESULT(wsock_output_done(ws, 1), WSOCK_INVALID_PARAMETER);
+        CHECK_RESULT(wsock_output_done(ws, 0), WSOCK_OK);
+        CHECK_INT(wsock_queued(ws), 0);
+        CHECK(drain_events(ws, &log) < 0);
+        CHECK_STR(bytes_str(&log), "SENT one WSOCK_ABORTED\n"
+                                   "CLOSE 1006 \"\" WSOCK_ABORTED\n");
+        wsock_free(ws);
+        bytes_free(&log);
+    }
+}
+
+/* After wsock_close() messages are discarded, so they cannot be too big
+ * either: not in one frame, not in fragments, not with what came before. */
+TEST(large_messages_are_discarded_after_close)
+{
+    uint8_t *data = test_pattern(3000);
+    int role, masked, how;
+    BOTH_ROLES(role, masked)
+        for (how = 0; how < 3; how++) {
+            wsock_options o;
+            wsock *ws;
+            bytes in = { 0 }, log = { 0 }, sent = { 0 };
+            memset(&o, 0, sizeof o);
+            o.max_message = 1000;
+            ws = core_open(role, &o);
+            test_note("role %d, way %d", role, how);
+            if (how == 0) { /* begun before, too large only together */
+                frame_put(&in, 2, masked, data, 600);
+                feed_bytes(ws, &in, &log);
+                bytes_clear(&in);
+            }
+            CHECK_RESULT(wsock_close(ws, 1000, ""), WSOCK_OK);
+            if (how == 0) {
+                frame_put(&in, FIN | 0, masked, data, 600);
+                frame_put(&in, FIN | 2, masked, data, 900);
+            } else if (how == 1) {
+                frame_put(&in, FIN | 2, masked, data, 3000);
+            } else {
+                frame_put(&in, 2, masked, data, 900);
+                frame_put(&in, 0, masked, data, 900);
+                frame_put(&in, FIN | 0, masked, data, 900);
+            }
+            frame_close(&in, masked, 1000, "");
+            feed_bytes(ws, &in, &log);
+            CHECK_STR(bytes_str(&log), "CLOSE 1000 \"\" WSOCK_OK\n");
+            CHECK_STR(written(ws, !masked, &sent), "close 1000\n");
+            CHECK_RESULT(wsock_error(ws), WSOCK_OK);
+            wsock_free(ws);
+            bytes_free(&in);
+            bytes_free(&log);
+            bytes_free(&sent);
+        }
+    free(data);
+}
+
+/* Without I/O a paused connection reports nothing and keeps the fed bytes
+ * lent; more cannot be fed until they have been read. */
+TEST(pause_without_io)
+{
+    wsock *ws = core_open(WSOCK_SERVER, NULL);
+    bytes in = { 0 }, log = { 0 };
+    frame_text(&in, FIN | 1, 1, "one");
+    frame_text(&in, FIN | 1, 1, "two");
+    CHECK_RESULT(wsock_pause(ws, 1), WSOCK_OK);
+    CHECK_RESULT(wsock_feed(ws, in.data, in.size), WSOCK_OK);
+    CHECK_INT(drain_events(ws, &log), 0);
+    CHECK_STR(bytes_str(&log), "");
+    CHECK_RESULT(wsock_feed(ws, in.data, 1), WSOCK_INVALID_OPERATION);
+    CHECK_RESULT(wsock_pause(ws, 0), WSOCK_OK);
+    CHECK_INT(drain_events(ws, &log), 0);
+    CHECK_STR(bytes_str(&log), "TEXT \"one\"\nTEXT \"two\"\n");
+    wsock_free(ws);
+    bytes_free(&in);
+    bytes_free(&log);
 }
 
 static const test_case tests[] = {
@@ -499,7 +640,11 @@ static const test_case tests[] = {
     TEST_ENTRY(both_close_at_once),
     TEST_ENTRY(abort_gives_borrowed_memory_back),
     TEST_ENTRY(abort_before_open),
-    TEST_ENTRY(queued_messages_leave_before_the_close)
+    TEST_ENTRY(queued_messages_leave_before_the_close),
+    TEST_ENTRY(end_of_stream_gives_borrowed_memory_back),
+    TEST_ENTRY(output_done_after_abort),
+    TEST_ENTRY(large_messages_are_discarded_after_close),
+    TEST_ENTRY(pause_without_io)
 };
 
 TEST_MAIN("close", tests)

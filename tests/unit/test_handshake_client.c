@@ -796,6 +796,37 @@ TEST(outcomes_of_the_second_half)
     bytes_free(&log);
 }
 
+/* wsock_head_out() is about the head alone: once it has left, what stands at
+ * the front of the queue is none of its business. */
+TEST(no_head_after_the_head)
+{
+    int borrow;
+    for (borrow = 0; borrow < 2; borrow++) {
+        wsock *ws = core_open(WSOCK_CLIENT, NULL);
+        bytes out = { 0 }, log = { 0 };
+        const char *name = NULL, *value = NULL;
+        wsock_buf buf;
+        test_note("%s", borrow ? "borrowed" : "copied");
+        CHECK_RESULT(wsock_head_out(ws, 0, &name, &value),
+                     WSOCK_INVALID_OPERATION);
+        buf.data = "hello";
+        buf.size = 5;
+        CHECK_RESULT(wsock_sendv(ws, borrow ? WSOCK_TEXT | WSOCK_BORROW
+                                            : WSOCK_TEXT, &buf, 1, NULL),
+                     WSOCK_OK);
+        CHECK_RESULT(wsock_head_out(ws, 0, &name, &value),
+                     WSOCK_INVALID_OPERATION);
+        take_output(ws, &out); /* the message has not been touched */
+        frames_log(&log, &out, 1);
+        CHECK_STR(bytes_str(&log), "text \"hello\"\n");
+        CHECK_RESULT(wsock_head_out(ws, 1, &name, &value),
+                     WSOCK_INVALID_OPERATION);
+        wsock_free(ws);
+        bytes_free(&out);
+        bytes_free(&log);
+    }
+}
+
 static const test_case tests[] = {
     TEST_ENTRY(urls_that_are_not),
     TEST_ENTRY(wss_is_not_in_this_build),
@@ -819,7 +850,8 @@ static const test_case tests[] = {
     TEST_ENTRY(not_open_yet),
     TEST_ENTRY(no_random_no_key),
     TEST_ENTRY(the_halves_of_the_handshake),
-    TEST_ENTRY(outcomes_of_the_second_half)
+    TEST_ENTRY(outcomes_of_the_second_half),
+    TEST_ENTRY(no_head_after_the_head)
 };
 
 TEST_MAIN("handshake_client", tests)

@@ -603,6 +603,22 @@ TEST(a_refusal_by_halves)
     bytes_free(&head);
 }
 
+/* A refusal that another HTTP stack sends is a head alone, so it has to say
+ * that no body follows. */
+TEST(a_refusal_by_halves_has_no_body)
+{
+    static const char *const none[] = { "Host: h", NULL };
+    bytes head = { 0 };
+    wsock *ws = wsock_new(WSOCK_SERVER, NULL, NULL);
+    CHECK_RESULT(wsock_head_in(ws, "GET / HTTP/1.1", none), WSOCK_REFUSED);
+    head_lines(ws, &head);
+    CHECK(!strncmp(bytes_str(&head), "HTTP/1.1 426 ", 13));
+    check_value(&head, "Content-Length", "0");
+    CHECK_INT(take_output(ws, NULL), 0);
+    wsock_free(ws);
+    bytes_free(&head);
+}
+
 static const test_case tests[] = {
     TEST_ENTRY(the_answer),
     TEST_ENTRY(own_headers_in_the_answer),
@@ -618,7 +634,8 @@ static const test_case tests[] = {
     TEST_ENTRY(frames_directly_behind_the_head),
     TEST_ENTRY(end_of_stream_in_the_handshake),
     TEST_ENTRY(the_halves_of_the_handshake),
-    TEST_ENTRY(a_refusal_by_halves)
+    TEST_ENTRY(a_refusal_by_halves),
+    TEST_ENTRY(a_refusal_by_halves_has_no_body)
 };
 
 TEST_MAIN("handshake_server", tests)

@@ -922,6 +922,551 @@ TEST(receive_control_frames_and_close)
     }
 }
 
+/* ------------------------------------------------- one end, by hand --
+ * A transport of which the test plays the other side: what it takes, what it
+ * holds back, what `finish` answers.  Above a descriptor (one of a pair, on
+ * which the test writes to the other) it reads all that is there at once and
+ * hands it out by and by, as TLS does; without one, the test fills it. */
+
+typedef struct hand {
+    test_system system;
+    wsock_io io;
+    int fds[2];         /* -1: none */
+    bytes in;           /* held back */
+    size_t at, most;    /* handed out so far; bytes a read, 0: any */
+    int in_ended;       /* the stream ends behind `in` */
+    bytes out;
+    int takes;          /* 0, or what `write` answers */
+    int finish_answer;
+    int waited_for;     /* what the last `wait` was for */
+    long finishes;
+    int closed;
+    wsock *ws;
+} hand;
+
+static ptrdiff_t hand_read(void *user, void *data, size_t size)
+{
+    hand *h = (hand *)user;
+    char buffer[4096];
+    ptrdiff_t n;
+    CHECK_INT(h->closed, 0);
+    if (h->at == h->in.size && h->fds[0] >= 0) {
+        h->at = h->in.size = 0;
+        n = recv(h->fds[0], buffer, sizeof buffer, MSG_DONTWAIT);
+        if (n == 0)
+            h->in_ended = 1;
+        if (n > 0)
+            bytes_put(&h->in, buffer, (size_t)n);
+    }
+    if (h->at == h->in.size)
+        return h->in_ended ? 0 : WSOCK_WANT_READ;
+    n = (ptrdiff_t)(h->in.size - h->at);
+    if ((size_t)n > size)
+        n = (ptrdiff_t)size;
+    if (h->most && (size_t)n > h->most)
+        n = (ptrdiff_t)h->most;
+    memcpy(data, h->in.data + h->at, (size_t)n);
+    h->at += (size_t)n;
+    return n;
+}
+
+static ptrdiff_t hand_write(void *user, const wsock_buf *bufs, size_t count)
+{
+    hand *h = (hand *)user;
+    size_t i, n = 0;
+    CHECK_INT(h->closed, 0);
+    if (h->takes)
+        return h->takes;
+    for (i = 0; i < count; i++) {
+        bytes_put(&h->out, bufs[i].data, bufs[i].size);
+        n += bufs[i].size;
+    }
+    return (ptrdiff_t)n;
+}
+
+static int hand_finish(void *user)
+{
+    hand *h = (hand *)user;
+    CHECK_INT(h->closed, 0);
+    h->finishes++;
+    return h->finish_answer;
+}
+
+/* Nothing ever comes while it waits, but time passes. */
+static int hand_wait(void *user, int wants, int timeout)
+{
+    hand *h = (hand *)user;
+    h->waited_for = wants;
+    h->system.now += timeout > 0 ? timeout : 1;
+    return 0;
+}
+
+static intptr_t hand_fd(void *user)
+{
+    return ((hand *)user)->fds[0];
+}
+
+static void hand_close(void *user)
+{
+    hand *h = (hand *)user;
+    CHECK_INT(h->closed, 0);
+    h->closed = 1;
+}
+
+enum { HAND_ALONE, HAND_WAITS, HAND_FD };
+
+static void hand_put(hand *h, const void *data, size_t n)
+{
+    if (h->fds[1] >= 0)
+        CHECK_INT(send(h->fds[1], data, n, MSG_NOSIGNAL), n);
+    else
+        bytes_put(&h->in, data, n);
+}
+
+/* Events until there is none, at most `most`; what the last poll returned. */
+static int hand_events(hand *h, bytes *log, int most)
+{
+    wsock_event e;
+    int i, r = 0;
+    for (i = 0; i < most; i++) {
+        r = wsock_poll(h->ws, &e, 0);
+        if (r <= 0)
+            break;
+        log_event(log, &e);
+    }
+    return r;
+}
+
+/* Attached, of either kind; a polled one has shaken hands. */
+static void hand_open(hand *h, int role, int kind, wsock_options *o)
+{
+    bytes log = { 0 }, in = { 0 };
+    memset(h, 0, sizeof *h);
+    h->fds[0] = h->fds[1] = -1;
+    if (kind == HAND_FD)
+        CHECK_INT(socketpair(AF_UNIX, SOCK_STREAM, 0, h->fds), 0);
+    test_system_init(&h->system);
+    h->io.read = hand_read;
+    h->io.write = hand_write;
+    h->io.finish = hand_finish;
+    h->io.close = hand_close;
+    if (kind == HAND_WAITS)
+        h->io.wait = hand_wait;
+    if (kind == HAND_FD)
+        h->io.fd = hand_fd;
+    h->io.user = h;
+    o->system = &h->system.system;
+    o->flags |= WSOCK_NONBLOCKING;
+    h->ws = wsock_new(role, role == WSOCK_CLIENT ? "ws://h/" : NULL, o);
+    CHECK_RESULT(wsock_attach(h->ws, &h->io), WSOCK_OK);
+    if (role == WSOCK_CLIENT) {
+        hand_events(h, &log, 4);
+        put_response(&in, bytes_str(&h->out), "");
+    } else {
+        bytes_text(&in, TEST_REQUEST);
+    }
+    hand_put(h, in.data, in.size);
+    hand_events(h, &log, 4);
+    hand_events(h, &log, 4);
+    CHECK_STR(bytes_str(&log), "OPEN\n");
+    CHECK_INT(wsock_state(h->ws), WSOCK_STATE_OPEN);
+    bytes_clear(&h->out);
+    bytes_free(&log);
+    bytes_free(&in);
+}
+
+static void hand_free(hand *h)
+{
+    wsock_free(h->ws);
+    CHECK_INT(h->closed, 1);
+    CHECK_NO_LEAK(&h->system);
+    if (h->fds[0] >= 0)
+        close(h->fds[0]);
+    if (h->fds[1] >= 0)
+        close(h->fds[1]);
+    bytes_free(&h->in);
+    bytes_free(&h->out);
+}
+
+/* What a transport holds back while its connection is paused, or held by its
+ * own queue, is read when that is over, although no descriptor shows it.  So
+ * it is when wsock_close() ends the pause. */
+TEST(held_back_bytes_outlast_a_pause)
+{
+    static const char big[9000];
+    enum { PAUSE, QUEUE, CLOSE, WAYS };
+    int kind, way, i, turn;
+    for (turn = 0; turn < 3 * WAYS; turn++)
+        for (kind = HAND_ALONE; kind <= HAND_FD; kind++) {
+            wsock_options o;
+            wsock_event e;
+            hand h;
+            bytes in = { 0 }, log = { 0 };
+            memset(&o, 0, sizeof o);
+            o.send_limit = 4000;
+            hand_open(&h, WSOCK_SERVER, kind, &o);
+            way = turn % WAYS;
+            for (i = 0; i < 10; i++)
+                frame_text(&in, FIN | 1, 1, "payload");
+            /* Less than a frame a read, exactly one, or more. */
+            h.most = in.size / 10 - 3 + (size_t)turn / WAYS * 3;
+            test_note("kind %d, way %d, %lu bytes a read", kind, way,
+                      (unsigned long)h.most);
+            frame_close(&in, 1, 1000, "");
+            hand_put(&h, in.data, in.size);
+            for (i = 0; i < 10; i++)
+                if (wsock_poll(h.ws, &e, 0) == 1)
+                    break;
+            CHECK_INT(e.type, WSOCK_EVENT_MESSAGE);
+            if (way == QUEUE) {
+                h.takes = WSOCK_WANT_WRITE;
+                CHECK_RESULT(wsock_send(h.ws, WSOCK_BINARY, big, sizeof big),
+                             WSOCK_OK);
+            } else {
+                CHECK_RESULT(wsock_pause(h.ws, 1), WSOCK_OK);
+            }
+            for (i = 0; i < 10; i++)
+                CHECK_INT(hand_events(&h, &log, 4), 0);
+            CHECK_STR(bytes_str(&log), "");
+            CHECK(h.in.size - h.at > 50); /* it does hold some */
+            h.takes = 0;
+            if (way == PAUSE)
+                CHECK_RESULT(wsock_pause(h.ws, 0), WSOCK_OK);
+            if (way == CLOSE)
+                CHECK_RESULT(wsock_close(h.ws, 1000, ""), WSOCK_OK);
+            for (i = 0; i < 50; i++)
+                hand_events(&h, &log, 20);
+            bytes_clear(&in);
+            for (i = 0; i < 9 && way != CLOSE; i++)
+                bytes_text(&in, "TEXT \"payload\"\n");
+            h.in_ended = 1;
+            hand_put(&h, "x", 1); /* discarded; the end is behind it */
+            if (kind == HAND_FD)
+                shutdown(h.fds[1], SHUT_WR);
+            CHECK(hand_events(&h, &log, 4) < 0);
+            bytes_text(&in, "CLOSE 1000 \"\" WSOCK_OK\n");
+            CHECK_STR(bytes_str(&log), bytes_str(&in));
+            hand_free(&h);
+            bytes_free(&in);
+            bytes_free(&log);
+        }
+}
+
+/* A server is not read while its queue is at send_limit.  A client is: two
+ * that hold each other back would wait for ever. */
+TEST(clients_are_read_above_their_send_limit)
+{
+    static const char big[9000];
+    int role, i;
+    for (role = WSOCK_CLIENT; role <= WSOCK_SERVER; role++) {
+        wsock_options o;
+        hand h;
+        bytes in = { 0 }, log = { 0 };
+        memset(&o, 0, sizeof o);
+        o.send_limit = 4000;
+        hand_open(&h, role, HAND_ALONE, &o);
+        test_note("role %d", role);
+        h.takes = WSOCK_WANT_WRITE;
+        CHECK_RESULT(wsock_send(h.ws, WSOCK_BINARY, big, sizeof big),
+                     WSOCK_OK);
+        CHECK_RESULT(wsock_send(h.ws, WSOCK_BINARY, big, 1),
+                     WSOCK_WOULD_BLOCK);
+        frame_text(&in, FIN | 1, role == WSOCK_SERVER, "hello");
+        hand_put(&h, in.data, in.size);
+        for (i = 0; i < 5; i++)
+            hand_events(&h, &log, 4);
+        CHECK_STR(bytes_str(&log),
+                  role == WSOCK_CLIENT ? "TEXT \"hello\"\n" : "");
+        h.takes = 0;
+        for (i = 0; i < 5; i++)
+            hand_events(&h, &log, 4);
+        CHECK_STR(bytes_str(&log), role == WSOCK_CLIENT
+                                       ? "TEXT \"hello\"\nDRAIN\n"
+                                       : "DRAIN\nTEXT \"hello\"\n");
+        hand_free(&h);
+        bytes_free(&in);
+        bytes_free(&log);
+    }
+}
+
+/* Held by its queue, and then the transport breaks: nothing is read any more,
+ * so it is writing that has to find out. */
+TEST(a_held_connection_whose_transport_breaks)
+{
+    static const char big[9000];
+    int kind, i, r = 0;
+    for (kind = HAND_ALONE; kind <= HAND_FD; kind++) {
+        wsock_options o;
+        hand h;
+        bytes log = { 0 };
+        memset(&o, 0, sizeof o);
+        o.send_limit = 4000;
+        hand_open(&h, WSOCK_SERVER, kind, &o);
+        test_note("kind %d", kind);
+        h.takes = WSOCK_WANT_WRITE;
+        CHECK_RESULT(wsock_send(h.ws, WSOCK_BINARY, big, sizeof big),
+                     WSOCK_OK);
+        for (i = 0; i < 5; i++)
+            CHECK_INT(hand_events(&h, &log, 4), 0);
+        CHECK_STR(bytes_str(&log), "");
+        h.takes = WSOCK_TRANSPORT_ERROR;
+        h.in_ended = 1;
+        if (kind == HAND_FD)
+            close(h.fds[1]);
+        for (i = 0; i < 10 && r == 0; i++)
+            r = hand_events(&h, &log, 4);
+        h.fds[1] = -1;
+        CHECK(r < 0);
+        CHECK_STR(bytes_str(&log),
+                  "CLOSE 1006 \"\" WSOCK_CONNECTION_LOST\n");
+        hand_free(&h);
+        bytes_free(&log);
+        r = 0;
+    }
+}
+
+/* "After an error of `write` what came before is still read": and when that
+ * is the peer's Close, it is the Close that the account tells of. */
+TEST(a_close_behind_a_dead_writing_side)
+{
+    wsock_options o;
+    hand h;
+    bytes in = { 0 }, log = { 0 };
+    memset(&o, 0, sizeof o);
+    hand_open(&h, WSOCK_SERVER, HAND_ALONE, &o);
+    frame_text(&in, FIN | 1, 1, "last words");
+    frame_close(&in, 1, 1001, "going");
+    hand_put(&h, in.data, in.size);
+    h.takes = WSOCK_TRANSPORT_ERROR;
+    wsock_send(h.ws, WSOCK_TEXT, "x", 1);
+    CHECK_RESULT(wsock_error(h.ws), WSOCK_CONNECTION_LOST);
+    while (hand_events(&h, &log, 4) > 0)
+        ;
+    CHECK_STR(bytes_str(&log),
+              "TEXT \"last words\"\nCLOSE 1001 \"going\" WSOCK_OK\n");
+    CHECK_RESULT(wsock_error(h.ws), WSOCK_OK);
+    CHECK_INT(wsock_why(h.ws)->operation, 0);
+    CHECK_INT(wsock_why(h.ws)->phase, 0);
+    CHECK_INT(wsock_why(h.ws)->close_sent, 0);
+    CHECK_INT(wsock_why(h.ws)->close_received, 1001);
+    CHECK_STR(wsock_error_text(h.ws), wsock_why(h.ws)->text);
+    hand_free(&h);
+    bytes_free(&in);
+    bytes_free(&log);
+}
+
+/* wsock_flush() asks the transport, also when that said WANT before. */
+TEST(flush_asks_again)
+{
+    wsock_options o;
+    hand h;
+    bytes log = { 0 };
+    memset(&o, 0, sizeof o);
+    hand_open(&h, WSOCK_SERVER, HAND_ALONE, &o);
+    h.takes = WSOCK_WANT_WRITE;
+    CHECK_RESULT(wsock_send(h.ws, WSOCK_TEXT, "hello", 5), WSOCK_OK);
+    CHECK_RESULT(wsock_flush(h.ws), WSOCK_WOULD_BLOCK);
+    h.takes = 0;
+    CHECK_RESULT(wsock_flush(h.ws), WSOCK_OK);
+    CHECK_INT(wsock_queued(h.ws), 0);
+    frames_log(&log, &h.out, 0);
+    CHECK_STR(bytes_str(&log), "text \"hello\"\n");
+    hand_free(&h);
+    bytes_free(&log);
+}
+
+/* The peer has closed and `finish` wants to read, or to write, first: it is
+ * called again once the descriptor shows that, and polls until then leave it
+ * alone. */
+TEST(finish_may_want)
+{
+    int want, i;
+    long calls;
+    for (want = WSOCK_WANT_WRITE; want <= WSOCK_WANT_READ; want++) {
+        wsock_options o;
+        hand h;
+        bytes in = { 0 }, log = { 0 };
+        memset(&o, 0, sizeof o);
+        hand_open(&h, WSOCK_SERVER, HAND_FD, &o);
+        test_note("wants %d", want);
+        h.finish_answer = want;
+        frame_close(&in, 1, 1000, "");
+        hand_put(&h, in.data, in.size);
+        for (i = 0; i < 3; i++)
+            hand_events(&h, &log, 4);
+        calls = h.finishes;
+        CHECK(calls > 0);
+        if (want == WSOCK_WANT_READ) { /* nothing to read: not yet */
+            for (i = 0; i < 10; i++)
+                hand_events(&h, &log, 4);
+            CHECK_INT(h.finishes, calls);
+            hand_put(&h, "x", 1);
+        }
+        hand_events(&h, &log, 4);
+        CHECK(h.finishes > calls); /* and so it is not done yet */
+        CHECK_INT(h.closed, 0);
+        h.finish_answer = 0;
+        if (want == WSOCK_WANT_READ)
+            hand_put(&h, "x", 1);
+        shutdown(h.fds[1], SHUT_WR);
+        for (i = 0; i < 10; i++)
+            if (hand_events(&h, &log, 4) < 0)
+                break;
+        CHECK_INT(h.closed, 1);
+        CHECK_STR(bytes_str(&log), "CLOSE 1000 \"\" WSOCK_OK\n");
+        hand_free(&h);
+        bytes_free(&in);
+        bytes_free(&log);
+    }
+}
+
+/* The same where the transport is waited for by its own `wait`. */
+TEST(finish_that_wants_is_waited_for)
+{
+    int want;
+    long calls;
+    for (want = WSOCK_WANT_WRITE; want <= WSOCK_WANT_READ; want++) {
+        wsock_options o;
+        wsock_event e;
+        hand h;
+        bytes in = { 0 };
+        int i;
+        memset(&o, 0, sizeof o);
+        hand_open(&h, WSOCK_SERVER, HAND_WAITS, &o);
+        test_note("wants %d", want);
+        h.finish_answer = want;
+        frame_close(&in, 1, 1000, "");
+        hand_put(&h, in.data, in.size);
+        for (i = 0; i < 3; i++)
+            wsock_poll(h.ws, &e, 0);
+        calls = h.finishes;
+        CHECK(calls > 0);
+        wsock_poll(h.ws, &e, 10);
+        /* Reading goes on as well, until the end of the stream. */
+        CHECK_INT(h.waited_for, want == WSOCK_WANT_READ ? 1 : 3);
+        CHECK(h.finishes > calls);
+        hand_free(&h);
+        bytes_free(&in);
+    }
+}
+
+/* Calling wsock_close() in every turn does not move its end away. */
+TEST(close_timeout_counts_from_the_first_close)
+{
+    int64_t begun;
+    int how, turns;
+    for (how = 0; how < 2; how++) {
+        wsock_options o;
+        hand h;
+        bytes log = { 0 };
+        memset(&o, 0, sizeof o);
+        o.close_timeout = 1000;
+        hand_open(&h, WSOCK_SERVER, HAND_ALONE, &o);
+        test_note("%s", how ? "after a shutdown" : "by itself");
+        if (how) /* waits for the peer's Close without a limit */
+            CHECK_RESULT(wsock_shutdown(h.ws, 1000, ""), WSOCK_OK);
+        for (turns = 0; how && turns < 10; turns++) {
+            h.system.now += 300;
+            CHECK_INT(hand_events(&h, &log, 4), 0);
+        }
+        begun = h.system.now;
+        for (turns = 0; turns < 20; turns++) {
+            CHECK_RESULT(wsock_close(h.ws, 1000, ""), WSOCK_OK);
+            h.system.now += 300;
+            if (hand_events(&h, &log, 4) != 0)
+                break;
+        }
+        CHECK_INT(h.system.now - begun, 1200); /* the first turn after 1000 */
+        CHECK_STR(bytes_str(&log), "CLOSE 1006 \"\" WSOCK_TIMED_OUT\n");
+        hand_free(&h);
+        bytes_free(&log);
+    }
+}
+
+/* ------------------------------------------------- blocking, the edges -- */
+
+/* A blocking server-role handle: wsock_attach() reads the request and writes
+ * the whole answer, be it good or a refusal, before it returns. */
+TEST(attached_servers_answer)
+{
+    static const char refused[] = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    int bad;
+    size_t piece;
+    for (bad = 0; bad < 2; bad++)
+        for (piece = 0; piece < 20; piece += 7) {
+            wsock_options o;
+            test_system system;
+            test_link link;
+            const char *head;
+            char length[16];
+            wsock *ws;
+            int r;
+            test_note("bad %d, %lu bytes a call", bad, (unsigned long)piece);
+            test_system_init(&system);
+            test_link_init(&link);
+            memset(&o, 0, sizeof o);
+            o.system = &system.system;
+            link.system = &system;
+            link.end[0].max_read = link.end[0].max_write = piece;
+            link.end[0].want_every = piece ? 3 : 0;
+            bytes_text(&link.end[0].in, bad ? refused : TEST_REQUEST);
+            link.end[0].in_ended = bad; /* the client leaves, then */
+            ws = wsock_new(WSOCK_SERVER, NULL, &o);
+            r = wsock_attach(ws, &link.io[0]);
+            CHECK_RESULT(r, bad ? WSOCK_REFUSED : WSOCK_OK);
+            CHECK_INT(wsock_queued(ws), 0);
+            CHECK(!strncmp(bytes_str(&link.end[1].in),
+                           bad ? "HTTP/1.1 426 " : "HTTP/1.1 101 ", 13));
+            CHECK(bytes_find(&link.end[1].in, "\r\n\r\n") != NULL);
+            if (bad) { /* to the last byte of its body */
+                head = bytes_str(&link.end[1].in);
+                CHECK(head_value(head, "Content-Length", length,
+                                 sizeof length));
+                CHECK_INT(strlen(strstr(head, "\r\n\r\n") + 4),
+                          atoi(length));
+            } else {
+                CHECK_STR(wsock_header(ws, "Host"), "server.example.com");
+            }
+            wsock_free(ws);
+            CHECK_INT(link.end[0].closed, 1);
+            CHECK_NO_LEAK(&system);
+            test_link_free(&link);
+        }
+}
+
+/* Headers are there until the next reading call, and a blocking wsock_close()
+ * is one: behind it there is none, where the head was may be gone. */
+TEST(headers_end_with_a_blocking_close)
+{
+    size_t piece;
+    int how;
+    for (how = 0; how < 2; how++)
+        for (piece = 0; piece <= 64; piece = piece ? piece * 4 : 1) {
+            world w;
+            wsock_status got;
+            char text[8];
+            test_note("%lu bytes a read, %s", (unsigned long)piece,
+                      how ? "receive" : "close");
+            world_init(&w, 0, 0);
+            w.link.end[0].max_read = piece; /* a head in pieces is kept */
+            wsock_attach(w.peer.ws, &w.filtered[1]);
+            CHECK_RESULT(wsock_attach(w.ws, &w.filtered[0]), WSOCK_OK);
+            CHECK_STR(wsock_header(w.ws, "upgrade"), "websocket");
+            CHECK_RESULT(wsock_send(w.ws, WSOCK_TEXT, "hi", 2), WSOCK_OK);
+            CHECK_STR(wsock_header(w.ws, "upgrade"), "websocket");
+            if (how)
+                CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got),
+                             WSOCK_OK);
+            else
+                CHECK_RESULT(wsock_close(w.ws, 1000, ""), WSOCK_OK);
+            CHECK_STR(wsock_header(w.ws, "upgrade"), NULL);
+            wsock_free(w.ws);
+            w.ws = NULL;
+            test_peer_end(&w.peer);
+            world_free(&w);
+        }
+}
+
 static const test_case tests[] = {
     TEST_ENTRY(blocking_over_the_memory_pair),
     TEST_ENTRY(blocking_through_a_filter),
@@ -936,7 +1481,17 @@ static const test_case tests[] = {
     TEST_ENTRY(held_back_bytes_above_a_descriptor),
     TEST_ENTRY(attach_and_dial_are_checked),
     TEST_ENTRY(connect_over_a_transport_of_ours),
-    TEST_ENTRY(receive_control_frames_and_close)
+    TEST_ENTRY(receive_control_frames_and_close),
+    TEST_ENTRY(held_back_bytes_outlast_a_pause),
+    TEST_ENTRY(clients_are_read_above_their_send_limit),
+    TEST_ENTRY(a_held_connection_whose_transport_breaks),
+    TEST_ENTRY(a_close_behind_a_dead_writing_side),
+    TEST_ENTRY(flush_asks_again),
+    TEST_ENTRY(finish_may_want),
+    TEST_ENTRY(finish_that_wants_is_waited_for),
+    TEST_ENTRY(close_timeout_counts_from_the_first_close),
+    TEST_ENTRY(attached_servers_answer),
+    TEST_ENTRY(headers_end_with_a_blocking_close)
 };
 
 TEST_MAIN("io", tests)

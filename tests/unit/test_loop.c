@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 /* A hang would be a failure without a name: every loop asks this. */
@@ -1072,6 +1073,555 @@ TEST(by_name)
     wsock_free(ws);
 }
 
+/* ------------------------------------------------- endings in the way -- */
+
+/* What a loop takes from the system, counted: each of its waits asks for the
+ * time, so one that does not wait asks thousands of times. */
+typedef struct watch {
+    wsock_system system;
+    long looks;
+    long allocations;
+    long fail_from; /* the allocation from which on all fail; 0: none */
+} watch;
+
+static int64_t watch_now(void *user)
+{
+    struct timespec now;
+    ((watch *)user)->looks++;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void *watch_alloc(void *user, size_t size)
+{
+    watch *w = (watch *)user;
+    w->allocations++;
+    return w->fail_from && w->allocations >= w->fail_from ? NULL
+                                                          : malloc(size);
+}
+
+static void watch_free(void *user, void *memory, size_t size)
+{
+    (void)user;
+    (void)size;
+    free(memory);
+}
+
+static void watch_init(watch *w, wsock_options *o)
+{
+    memset(w, 0, sizeof *w);
+    w->system.now = watch_now;
+    w->system.alloc = watch_alloc;
+    w->system.free = watch_free;
+    w->system.user = w;
+    memset(o, 0, sizeof *o);
+    o->system = &w->system;
+}
+
+/* A server and one connection of it; how 0: driven by wsock_server_poll(),
+ * 1: accepted, and driven by wsock_poll().  The peer is a plain socket. */
+typedef struct one {
+    watch watch;
+    wsock_options options;
+    wsock_server *server;
+    wsock *ws;
+    int fd, how;
+} one;
+
+static int one_poll(one *p, wsock_event *e, int timeout)
+{
+    return p->how ? wsock_poll(p->ws, e, timeout)
+                  : wsock_server_poll(p->server, e, timeout);
+}
+
+/* Every event that there is now. */
+static int one_events(one *p, bytes *log)
+{
+    wsock_event e;
+    int r;
+    deadline(0);
+    while ((r = one_poll(p, &e, 0)) > 0)
+        log_event(log, &e);
+    return r;
+}
+
+static void one_open(one *p, int how)
+{
+    char url[64];
+    wsock_event e;
+    watch_init(&p->watch, &p->options);
+    p->how = how;
+    p->ws = NULL;
+    p->options.send_limit = 100000;
+    p->options.receive_buffer = 4096;
+    p->options.flags = how ? WSOCK_NONBLOCKING : 0u;
+    p->server = listen_any(&p->options, url);
+    p->fd = raw_connect(p->server);
+    raw_send(p->fd, TEST_REQUEST, strlen(TEST_REQUEST));
+    while (!p->ws) {
+        deadline(0);
+        if (how)
+            wsock_accept(p->server, &p->ws, 10);
+        else if (wsock_server_poll(p->server, &e, 10) > 0)
+            p->ws = e.ws;
+    }
+    while (one_poll(p, &e, 0) > 0)
+        ;
+    CHECK_INT(wsock_state(p->ws), WSOCK_STATE_OPEN);
+}
+
+static void one_free(one *p)
+{
+    if (p->how)
+        wsock_free(p->ws);
+    wsock_server_free(p->server);
+    if (p->fd >= 0)
+        close(p->fd);
+}
+
+/* Sends until the peer, who does not read, and the queue are full. */
+static void one_fill(one *p)
+{
+    static const char data[50000];
+    int i, r = WSOCK_OK;
+    for (i = 0; i < 10000 && r == WSOCK_OK; i++)
+        r = wsock_send(p->ws, WSOCK_BINARY, data, sizeof data);
+    CHECK_RESULT(r, WSOCK_WOULD_BLOCK);
+}
+
+/* The peer goes without a word, and leaves a reset behind. */
+static void one_reset(one *p)
+{
+    struct linger reset;
+    reset.l_onoff = 1;
+    reset.l_linger = 0;
+    setsockopt(p->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    close(p->fd);
+    p->fd = -1;
+}
+
+/* A connection that is not read, because its queue is at send_limit, ends
+ * like any other when its peer resets it. */
+TEST(held_and_reset)
+{
+    one p;
+    int how, r, i;
+    for (how = 0; how < 2; how++) {
+        bytes in = { 0 }, log = { 0 };
+        wsock_event e;
+        test_note("how %d", how);
+        one_open(&p, how);
+        one_fill(&p);
+        frame_text(&in, FIN | 1, 1, "not read");
+        raw_send(p.fd, in.data, in.size);
+        for (i = 0; i < 5; i++)
+            CHECK_INT(one_events(&p, &log), 0);
+        CHECK_STR(bytes_str(&log), "");
+        one_reset(&p);
+        p.watch.looks = 0;
+        for (i = 0, r = 0; i < 4 && !bytes_find(&log, "CLOSE"); i++) {
+            r = one_poll(&p, &e, 100);
+            if (r > 0)
+                log_event(&log, &e);
+        }
+        CHECK(bytes_find(&log, "CLOSE 1006 \"\" WSOCK_CONNECTION_LOST\n")
+              != NULL);
+        CHECK(p.watch.looks < 50);
+        one_poll(&p, &e, 0);
+        CHECK_INT(wsock_server_count(p.server), 0);
+        one_free(&p);
+        bytes_free(&in);
+        bytes_free(&log);
+    }
+}
+
+/* A paused connection does not hear of a reset: its loop sleeps all the same
+ * meanwhile.  It ends when it is resumed, or at once where something is
+ * queued, for writing finds out. */
+TEST(paused_and_reset)
+{
+    one p;
+    int how, full, i;
+    for (how = 0; how < 2; how++)
+        for (full = 0; full < 2; full++) {
+            bytes in = { 0 }, log = { 0 };
+            wsock_event e;
+            test_note("how %d, full %d", how, full);
+            one_open(&p, how);
+            CHECK_RESULT(wsock_pause(p.ws, 1), WSOCK_OK);
+            if (full)
+                one_fill(&p);
+            CHECK_INT(one_events(&p, &log), 0);
+            one_reset(&p);
+            p.watch.looks = 0;
+            for (i = 0; i < 3; i++) {
+                CHECK_INT(one_poll(&p, &e, 30), 0);
+                CHECK_INT(e.type, WSOCK_EVENT_NONE);
+            }
+            CHECK(p.watch.looks < 50);
+            CHECK_RESULT(wsock_pause(p.ws, 0), WSOCK_OK);
+            for (i = 0; i < 4 && !bytes_find(&log, "CLOSE"); i++)
+                if (one_poll(&p, &e, 100) > 0)
+                    log_event(&log, &e);
+            CHECK_STR(bytes_str(&log),
+                      "CLOSE 1006 \"\" WSOCK_CONNECTION_LOST\n");
+            one_free(&p);
+            bytes_free(&in);
+            bytes_free(&log);
+        }
+}
+
+/* Messages that were read before the connection was held, and put aside, are
+ * reported when its queue is out, although the stream has ended behind them.
+ */
+TEST(put_aside_at_the_end_of_the_stream)
+{
+    enum { COUNT = 300 };
+    one p;
+    bytes in = { 0 }, out = { 0 };
+    wsock_event e;
+    int i, how, messages, closes, r;
+    for (how = 0; how < 2; how++) {
+        test_note("how %d", how);
+        one_open(&p, how);
+        bytes_clear(&in);
+        for (i = 0; i < COUNT; i++)
+            frame_text(&in, FIN | 1, 1, "xy");
+        raw_send(p.fd, in.data, in.size);
+        shutdown(p.fd, SHUT_WR);
+        messages = closes = 0;
+        for (i = 0; i < 4 && messages == 0; i++)
+            if (one_poll(&p, &e, 100) > 0 && e.type == WSOCK_EVENT_MESSAGE)
+                messages++;
+        CHECK_INT(messages, 1);
+        one_fill(&p);
+        for (i = 0; i < 5; i++)
+            CHECK_INT(one_poll(&p, &e, 0), 0);
+        while (!closes) {
+            deadline(0);
+            raw_read(p.fd, &out);
+            bytes_clear(&out);
+            r = one_poll(&p, &e, 0);
+            if (r < 0)
+                break;
+            messages += r && e.type == WSOCK_EVENT_MESSAGE;
+            closes += r && e.type == WSOCK_EVENT_CLOSE;
+        }
+        CHECK_INT(messages, COUNT);
+        CHECK_INT(closes, 1);
+        one_free(&p);
+    }
+    bytes_free(&in);
+    bytes_free(&out);
+}
+
+/* The loop of many connections needs memory to wait on them, with poll():
+ * where there is none the call returns, and does not try for ever.  Memory is
+ * out from the n-th allocation on, and then it is back. */
+TEST(no_memory_to_wait_with)
+{
+    enum { COUNT = 20 };
+    long n;
+    int out = 1;
+    for (n = 1; n < 100 && out; n++) {
+        watch w;
+        wsock_options o;
+        wsock_event e;
+        char url[64];
+        wsock_server *server;
+        int fds[COUNT + 1], i, opens = 0;
+        test_note("allocation %ld", n);
+        watch_init(&w, &o);
+        server = listen_any(&o, url);
+        e.type = WSOCK_EVENT_NONE;
+        for (i = 0; i < COUNT; i++) {
+            fds[i] = raw_connect(server);
+            raw_send(fds[i], TEST_REQUEST, strlen(TEST_REQUEST));
+            while (opens == 0) { /* the first comes in while there is some */
+                deadline(0);
+                opens += wsock_server_poll(server, &e, 10) > 0;
+            }
+        }
+        w.fail_from = w.allocations + n;
+        for (i = 0; i < COUNT + 5 && opens < COUNT; i++) {
+            w.looks = 0;
+            opens += wsock_server_poll(server, &e, 2) > 0
+                     && e.type == WSOCK_EVENT_OPEN;
+            CHECK(w.looks < 200);
+        }
+        out = w.allocations >= w.fail_from;
+        if (!out)
+            CHECK_INT(opens, COUNT);
+        w.fail_from = 0;
+        fds[COUNT] = raw_connect(server);
+        raw_send(fds[COUNT], TEST_REQUEST, strlen(TEST_REQUEST));
+        raw_send(fds[COUNT], "\x81\x80\0\0\0\0", 6);
+        while (e.type != WSOCK_EVENT_MESSAGE) { /* all is well again */
+            deadline(0);
+            wsock_server_poll(server, &e, 10);
+        }
+        wsock_server_free(server);
+        for (i = 0; i <= COUNT; i++)
+            close(fds[i]);
+    }
+    CHECK(!out);
+}
+
+/* -------------------------------------------------------------- accounts -- */
+
+/* The account of one connection of a server has nothing to do with those of
+ * the others, and pointers to it are good as long as the connection is: one
+ * closes in its first event, one is well, one breaks the protocol. */
+TEST(accounts_of_connections)
+{
+    enum { CLOSER, HEALTHY, BROKEN, COUNT };
+    char url[64];
+    wsock_server *server = listen_any(NULL, url);
+    const wsock_failure *closer = NULL, *healthy = NULL;
+    const char *text = NULL;
+    wsock *conns[COUNT];
+    wsock_event e;
+    bytes in = { 0 };
+    int fds[COUNT], closes = 0, i;
+    CHECK_STR(wsock_server_why(server)->text, "no failure");
+    for (i = 0; i < COUNT; i++) {
+        fds[i] = raw_connect(server);
+        raw_send(fds[i], TEST_REQUEST, strlen(TEST_REQUEST));
+        while (wsock_server_poll(server, &e, 10) <= 0)
+            deadline(0);
+        CHECK_INT(e.type, WSOCK_EVENT_OPEN);
+        conns[i] = e.ws;
+        if (i == CLOSER) {
+            CHECK_RESULT(wsock_shutdown(e.ws, 4001, "from here"), WSOCK_OK);
+            closer = wsock_why(e.ws);
+        } else if (i == HEALTHY) {
+            healthy = wsock_why(e.ws);
+            text = wsock_error_text(e.ws);
+        }
+    }
+    raw_send(fds[BROKEN], "\xFF\xFF\xFF\xFF\xFF\xFF", 6); /* no frame */
+    for (closes = 0; closes < COUNT; closes++) {
+        static const int order[] = { BROKEN, HEALTHY, CLOSER };
+        while (wsock_server_poll(server, &e, 10) <= 0)
+            deadline(0);
+        i = order[closes];
+        CHECK_INT(e.type, WSOCK_EVENT_CLOSE);
+        CHECK(e.ws == conns[i]);
+        CHECK(e.why == wsock_why(e.ws));
+        close(fds[i]);
+        bytes_clear(&in);
+        if (i == BROKEN) {
+            CHECK_RESULT(e.why->code, WSOCK_PROTOCOL_ERROR);
+            CHECK_INT(e.why->close_sent, 1002);
+            CHECK_INT(e.why->close_received, 0);
+            CHECK_STR(e.why->close_reason, "");
+            CHECK_RESULT(healthy->code, WSOCK_OK);
+            CHECK_INT(healthy->close_sent, 0);
+            CHECK_STR(text, "no failure");
+            frame_close(&in, 1, 4002, "from there");
+            raw_send(fds[HEALTHY], in.data, in.size);
+        } else if (i == HEALTHY) {
+            CHECK_RESULT(e.why->code, WSOCK_OK);
+            CHECK_INT(e.why->close_sent, 4002);
+            CHECK_INT(e.why->close_received, 4002);
+            CHECK_STR(e.why->close_reason, "from there");
+            frame_close(&in, 1, 4003, "at last");
+            raw_send(fds[CLOSER], in.data, in.size);
+        } else {
+            CHECK(e.why == closer);
+            CHECK_INT(e.why->close_received, 4003);
+            CHECK_STR(e.why->close_reason, "at last");
+        }
+        CHECK_RESULT(closer->code, WSOCK_OK);
+        CHECK_INT(closer->close_sent, 4001);
+    }
+    wsock_server_free(server);
+    bytes_free(&in);
+}
+
+/* What a client sends together with its request is there after
+ * wsock_accept(), also when it is the end: a Close, or a frame that is none.
+ */
+TEST(accepted_at_the_end)
+{
+    int bad;
+    for (bad = 0; bad < 2; bad++) {
+        char url[64], text[8];
+        wsock_server *server = listen_any(NULL, url);
+        bytes in = { 0 };
+        wsock *ws = NULL;
+        wsock_status got;
+        int fd = raw_connect(server);
+        test_note("%s", bad ? "no frame" : "Close");
+        bytes_text(&in, TEST_REQUEST);
+        if (bad)
+            bytes_text(&in, "\xFF\xFF\xFF\xFF\xFF\xFF");
+        else
+            frame_close(&in, 1, 4000, "hello, goodbye");
+        raw_send(fd, in.data, in.size);
+        shutdown(fd, SHUT_WR);
+        CHECK_RESULT(wsock_accept(server, &ws, 60000), WSOCK_OK);
+        wsock_server_free(server);
+        if (bad) {
+            CHECK_RESULT(wsock_receive(ws, text, sizeof text, &got),
+                         WSOCK_PROTOCOL_ERROR);
+            CHECK_RESULT(wsock_why(ws)->code, WSOCK_PROTOCOL_ERROR);
+            CHECK_INT(wsock_why(ws)->close_sent, 1002);
+        } else {
+            CHECK_RESULT(wsock_receive(ws, text, sizeof text, &got),
+                         WSOCK_OK);
+            CHECK_INT(got.kind, WSOCK_CLOSE);
+            CHECK_RESULT(wsock_close(ws, 1000, ""), WSOCK_OK);
+            CHECK_RESULT(wsock_error(ws), WSOCK_OK);
+            CHECK_INT(wsock_why(ws)->close_sent, 4000);
+            CHECK_INT(wsock_why(ws)->close_received, 4000);
+            CHECK_STR(wsock_why(ws)->close_reason, "hello, goodbye");
+        }
+        wsock_free(ws);
+        close(fd);
+        bytes_free(&in);
+    }
+}
+
+/* ------------------------------------------------------------ many sends -- */
+
+/* More connections with something to send than a poll without waiting looks
+ * at (twice 256): it flushes them all the same.  As many as the system lets
+ * this program have. */
+TEST(sends_of_many_connections_leave)
+{
+    enum { COUNT = 600 };
+    static wsock *conns[COUNT];
+    static int fds[COUNT];
+    struct rlimit before, limit;
+    char url[64];
+    wsock_server *server = listen_any(NULL, url);
+    wsock_event e;
+    bytes in = { 0 };
+    int i, count = COUNT, opens = 0, left = 0, corked = 0;
+    getrlimit(RLIMIT_NOFILE, &before);
+    limit = before;
+    if (limit.rlim_cur < 2 * COUNT + 50)
+        limit.rlim_cur = 2 * COUNT + 50;
+    if (setrlimit(RLIMIT_NOFILE, &limit))
+        count = ((int)before.rlim_cur - 50) / 2;
+    for (i = 0; i < count; i++) {
+        fds[i] = raw_connect(server);
+        raw_send(fds[i], TEST_REQUEST, strlen(TEST_REQUEST));
+        while (opens <= i) {
+            deadline(0);
+            if (wsock_server_poll(server, &e, 10) > 0
+                && CHECK_INT(e.type, WSOCK_EVENT_OPEN))
+                conns[opens++] = e.ws;
+        }
+    }
+    while (wsock_server_poll(server, &e, 0) > 0)
+        ;
+    raw_send(fds[0], "\x81\x80\0\0\0\0", 6);
+    while (wsock_server_poll(server, &e, 10) <= 0)
+        deadline(0);
+    CHECK_INT(e.type, WSOCK_EVENT_MESSAGE);
+    for (i = 0; i < count; i++) {
+        CHECK_RESULT(wsock_send(conns[i], WSOCK_TEXT, "tick", 4), WSOCK_OK);
+        corked += wsock_queued(conns[i]) > 0;
+    }
+    CHECK_INT(corked, count); /* gathered, as long as the event is there */
+    CHECK_INT(wsock_server_poll(server, &e, 0), 0);
+    for (i = 0; i < count; i++)
+        left += wsock_queued(conns[i]) > 0;
+    CHECK_INT(left, 0);
+    for (i = 0; i < count; i++) {
+        bytes_clear(&in);
+        raw_read(fds[i], &in);
+        CHECK(in.size > 6 && !memcmp(in.data + in.size - 6, "\x81\x04tick",
+                                     6));
+        close(fds[i]);
+    }
+    wsock_server_free(server);
+    setrlimit(RLIMIT_NOFILE, &before);
+    bytes_free(&in);
+}
+
+/* --------------------------------------------------------- odd moments -- */
+
+/* wsock_server_close() from within an event, even the first. */
+TEST(server_close_inside_an_event)
+{
+    int when;
+    for (when = 0; when < 2; when++) {
+        wsock_options o = polled_options();
+        char url[64];
+        wsock_server *server = listen_any(NULL, url);
+        wsock *client = wsock_connect(url, &o);
+        wsock_event e;
+        int r = 0, gone = 0, closes = 0, code = 0, said = 0;
+        test_note("at %s", when ? "a message" : "OPEN");
+        while (r >= 0 || !gone) {
+            deadline(0);
+            if (r >= 0 && (r = wsock_server_poll(server, &e, 0)) > 0) {
+                if (!said && e.type == (when ? WSOCK_EVENT_MESSAGE
+                                             : WSOCK_EVENT_OPEN)) {
+                    CHECK_RESULT(wsock_server_close(server), WSOCK_OK);
+                    said = 1;
+                }
+                closes += e.type == WSOCK_EVENT_CLOSE;
+            }
+            if (gone)
+                continue;
+            gone = wsock_poll(client, &e, 0) < 0;
+            if (e.type == WSOCK_EVENT_OPEN)
+                wsock_send(client, WSOCK_TEXT, "hello", 5);
+            if (e.type == WSOCK_EVENT_CLOSE)
+                code = e.code;
+        }
+        CHECK_RESULT(r, WSOCK_CLOSED);
+        CHECK_INT(closes, 1);
+        CHECK_INT(code, 1001);
+        wsock_free(client);
+        wsock_server_free(server);
+    }
+}
+
+/* A client that is paused while it connects opens all the same; messages
+ * wait. */
+TEST(paused_while_connecting)
+{
+    wsock_options o = polled_options();
+    char url[64];
+    wsock_server *server = listen_any(NULL, url);
+    wsock *client = wsock_connect(url, &o);
+    wsock_event e;
+    bytes log = { 0 };
+    int sent = 0, i;
+    CHECK_RESULT(wsock_pause(client, 1), WSOCK_OK);
+    while (!sent || wsock_state(client) != WSOCK_STATE_OPEN) {
+        deadline(0);
+        if (wsock_server_poll(server, &e, 0) > 0
+            && e.type == WSOCK_EVENT_OPEN) {
+            wsock_send(e.ws, WSOCK_TEXT, "early", 5);
+            sent = 1;
+        }
+        if (wsock_poll(client, &e, 0) > 0)
+            log_event(&log, &e);
+    }
+    for (i = 0; i < 10; i++) {
+        wsock_server_poll(server, &e, 0);
+        if (wsock_poll(client, &e, 1) > 0)
+            log_event(&log, &e);
+    }
+    CHECK_STR(bytes_str(&log), "OPEN\n");
+    CHECK_RESULT(wsock_pause(client, 0), WSOCK_OK);
+    while (!bytes_find(&log, "early")) {
+        deadline(0);
+        if (wsock_poll(client, &e, 10) > 0)
+            log_event(&log, &e);
+    }
+    CHECK_STR(bytes_str(&log), "OPEN\nTEXT \"early\"\n");
+    wsock_free(client);
+    wsock_server_free(server);
+    bytes_free(&log);
+}
+
 /* ----------------------------------------------------------------- after -- */
 
 static int descriptors_before;
@@ -1111,6 +1661,15 @@ static const test_case tests[] = {
     TEST_ENTRY(sends_after_the_last_poll_leave),
     TEST_ENTRY(over_ipv6),
     TEST_ENTRY(by_name),
+    TEST_ENTRY(held_and_reset),
+    TEST_ENTRY(paused_and_reset),
+    TEST_ENTRY(put_aside_at_the_end_of_the_stream),
+    TEST_ENTRY(no_memory_to_wait_with),
+    TEST_ENTRY(accounts_of_connections),
+    TEST_ENTRY(accepted_at_the_end),
+    TEST_ENTRY(sends_of_many_connections_leave),
+    TEST_ENTRY(server_close_inside_an_event),
+    TEST_ENTRY(paused_while_connecting),
     TEST_ENTRY(descriptors_are_back)
 };
 

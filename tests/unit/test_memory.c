@@ -352,6 +352,101 @@ TEST(a_blocking_client_in_a_block)
     test_link_free(&link);
 }
 
+/* Borrowed sends hold their runs until their SENT is read.  When that is what
+ * a send has to wait for, the queue being empty, reading them is what brings
+ * DRAIN; and then the same send is taken. */
+TEST(unread_sent_events_hold_runs)
+{
+    static uint64_t memory[1024];
+    static char text[300];
+    test_system s;
+    wsock_options o;
+    int role, turn, taken, r;
+    size_t size;
+    small_options(&o, &s);
+    o.memory = memory;
+    o.memory_size = sizeof memory;
+    for (role = WSOCK_CLIENT; role <= WSOCK_SERVER; role++)
+        for (turn = 0; turn < 2; turn++) {
+            wsock *ws = open_in(role, &o);
+            bytes log = { 0 }, want = { 0 };
+            wsock_buf buf;
+            char one[] = "one";
+            test_note("role %d, %s", role, turn ? "borrowed" : "copied");
+            buf.data = text;
+            buf.size = 100;
+            for (taken = 0, r = WSOCK_OK; taken < 100; taken++) {
+                r = wsock_sendv(ws, WSOCK_BINARY | WSOCK_BORROW, &buf, 1,
+                                one);
+                if (r != WSOCK_OK)
+                    break;
+                take_output(ws, NULL);
+                bytes_text(&want, "SENT one WSOCK_OK\n");
+            }
+            CHECK(taken > 0);
+            CHECK_RESULT(r, WSOCK_WOULD_BLOCK);
+            CHECK_INT(wsock_queued(ws), 0);
+            size = 100;
+            if (!turn) /* what the runs that are left do not hold */
+                while (size < 512
+                       && (r = wsock_send(ws, WSOCK_BINARY, memory, size))
+                              == WSOCK_OK) {
+                    take_output(ws, NULL);
+                    size += 10;
+                }
+            CHECK_RESULT(r, WSOCK_WOULD_BLOCK);
+            CHECK_INT(wsock_queued(ws), 0);
+            drain_events(ws, &log);
+            bytes_text(&want, "DRAIN\n");
+            CHECK_STR(bytes_str(&log), bytes_str(&want));
+            if (turn)
+                r = wsock_sendv(ws, WSOCK_BINARY | WSOCK_BORROW, &buf, 1,
+                                one);
+            else
+                r = wsock_send(ws, WSOCK_BINARY, memory, size);
+            CHECK_RESULT(r, WSOCK_OK);
+            wsock_free(ws);
+            bytes_free(&log);
+            bytes_free(&want);
+        }
+}
+
+/* The TCP connect lives where messages do later: it has room there, however
+ * small max_message and max_header are.  Nothing listens on the port. */
+TEST(connecting_with_the_smallest_limits)
+{
+    static uint64_t memory[1024];
+    test_system s;
+    wsock_options o;
+    wsock *ws;
+    wsock_server *server = wsock_listen("ws://127.0.0.1:0/", NULL);
+    size_t needed;
+    char url[64];
+    snprintf(url, sizeof url, "ws://127.0.0.1:%d/",
+             wsock_server_port(server));
+    wsock_server_free(server);
+    small_options(&o, &s);
+    o.flags = 0;
+    o.system = NULL; /* the look-up may allocate, and time passes */
+    o.max_header = o.max_message = 64;
+    o.receive_buffer = 256;
+    needed = wsock_memory_needed(WSOCK_CLIENT, url, &o);
+    CHECK(needed <= sizeof memory);
+    o.memory = block(needed);
+    o.memory_size = needed;
+    ws = wsock_connect(url, &o);
+    CHECK_RESULT(wsock_error(ws), WSOCK_CONNECT_FAILED);
+    CHECK_INT(wsock_why(ws)->phase, WSOCK_PHASE_TCP);
+    wsock_free(ws);
+    o.flags = WSOCK_CORE_ONLY; /* such a connection has no room to read */
+    o.memory = memory;
+    o.memory_size = sizeof memory;
+    ws = wsock_connect(url, &o);
+    CHECK_RESULT(wsock_error(ws), WSOCK_INVALID_OPERATION);
+    CHECK_INT(wsock_state(ws), WSOCK_STATE_CLOSED);
+    wsock_free(ws);
+}
+
 static const test_case tests[] = {
     TEST_ENTRY(every_block_size),
     TEST_ENTRY(memory_needed),
@@ -360,7 +455,9 @@ static const test_case tests[] = {
     TEST_ENTRY(sends_that_do_not_fit),
     TEST_ENTRY(a_close_fits_behind_a_full_queue),
     TEST_ENTRY(heads_that_do_not_fit),
-    TEST_ENTRY(a_blocking_client_in_a_block)
+    TEST_ENTRY(a_blocking_client_in_a_block),
+    TEST_ENTRY(unread_sent_events_hold_runs),
+    TEST_ENTRY(connecting_with_the_smallest_limits)
 };
 
 TEST_MAIN("memory", tests)

@@ -189,10 +189,133 @@ TEST(null_is_memory_out)
     CHECK_NO_LEAK(&s);
 }
 
+/* Not the n-th alone fails, but all from the n-th on. */
+static void *starving_alloc(void *user, size_t size)
+{
+    test_system *s = (test_system *)user;
+    if (s->fail_at && s->allocations + 1 >= s->fail_at) {
+        s->allocations++;
+        return NULL;
+    }
+    return test_alloc(user, size);
+}
+
+/* Memory runs out at the n-th allocation from here, once or for good, while
+ * the pieces are fed; every n until none fails.  The connection either ends
+ * with its one CLOSE, which says NO_MEMORY, or nothing failed: it does not
+ * ask again and again. */
+static void fed_without_memory(int open, const char *const *pieces,
+                               size_t count)
+{
+    long n;
+    int starve, failed, ends = 0;
+    for (starve = 0; starve < 2; starve++) {
+        for (n = 1, failed = 1; n < 100 && failed; n++) {
+            test_system s;
+            wsock_options o;
+            wsock *ws;
+            bytes log = { 0 };
+            size_t i;
+            int r = 0;
+            test_note("allocation %ld, %s", n, starve ? "for good" : "once");
+            test_system_init(&s);
+            memset(&o, 0, sizeof o);
+            if (starve)
+                s.system.alloc = starving_alloc;
+            o.system = &s.system;
+            ws = open ? core_open(WSOCK_SERVER, &o)
+                      : wsock_new(WSOCK_SERVER, NULL, &o);
+            s.fail_at = s.allocations + n;
+            for (i = 0; i < count && r == 0; i++)
+                r = feed_text(ws, pieces[i], &log);
+            failed = s.allocations >= s.fail_at;
+            CHECK_RESULT(r, failed ? WSOCK_NO_MEMORY : 0);
+            CHECK_STR(bytes_str(&log),
+                      failed ? "CLOSE 1006 \"\" WSOCK_NO_MEMORY\n" : "");
+            CHECK_RESULT(wsock_error(ws), failed ? WSOCK_NO_MEMORY
+                                                 : WSOCK_OK);
+            ends += failed;
+            wsock_free(ws);
+            CHECK_NO_LEAK(&s);
+            bytes_free(&log);
+        }
+        CHECK(!failed);
+    }
+    CHECK(ends > 1);
+}
+
+/* Empty lines before a request are skipped (RFC 9112 2.2), also when they
+ * come byte by byte, which takes memory. */
+TEST(empty_lines_before_a_request)
+{
+    static const char *const pieces[] = { "\r", "\n", "\r", "\nG", "ET" };
+    fed_without_memory(0, pieces, 5);
+}
+
+/* A frame that is cut inside its header. */
+TEST(a_cut_frame_header)
+{
+    static const char *const pieces[] = { "\x81", "\x85", "\x11" };
+    fed_without_memory(1, pieces, 3);
+}
+
+/* The peer takes nothing more, and what it had sent before is still read;
+ * memory runs out in the middle of that, for good. */
+TEST(a_cut_frame_behind_a_dead_writing_side)
+{
+    long n;
+    int failed = 1;
+    for (n = 1; n < 100 && failed; n++) {
+        test_system s;
+        test_link link;
+        wsock_options o;
+        wsock_event e;
+        wsock *ws;
+        int r = 0, i, closes = 0, code = 0;
+        test_note("allocation %ld", n);
+        test_system_init(&s);
+        test_link_init(&link);
+        memset(&o, 0, sizeof o);
+        s.system.alloc = starving_alloc;
+        o.system = &s.system;
+        o.flags = WSOCK_NONBLOCKING;
+        ws = wsock_new(WSOCK_SERVER, NULL, &o);
+        CHECK_RESULT(wsock_attach(ws, &link.io[0]), WSOCK_OK);
+        bytes_text(&link.end[0].in, TEST_REQUEST);
+        for (i = 0; i < 5; i++)
+            wsock_poll(ws, &e, 0);
+        CHECK_INT(wsock_state(ws), WSOCK_STATE_OPEN);
+        link.end[1].closed = 1; /* so writing fails */
+        wsock_send(ws, WSOCK_TEXT, "x", 1);
+        CHECK_RESULT(wsock_error(ws), WSOCK_CONNECTION_LOST);
+        bytes_put(&link.end[0].in, "\x81", 1);
+        s.fail_at = s.allocations + n;
+        for (i = 0; i < 20 && r >= 0; i++) {
+            r = wsock_poll(ws, &e, 0);
+            if (e.type == WSOCK_EVENT_CLOSE) {
+                closes++;
+                code = e.why->code;
+            }
+        }
+        failed = s.allocations >= s.fail_at;
+        CHECK(r < 0);
+        CHECK_INT(closes, 1);
+        CHECK_RESULT(code, WSOCK_CONNECTION_LOST); /* the first failure */
+        wsock_free(ws);
+        CHECK_NO_LEAK(&s);
+        test_link_free(&link);
+    }
+    CHECK(!failed);
+    CHECK(n > 2);
+}
+
 static const test_case tests[] = {
     TEST_ENTRY(without_io),
     TEST_ENTRY(over_a_transport),
-    TEST_ENTRY(null_is_memory_out)
+    TEST_ENTRY(null_is_memory_out),
+    TEST_ENTRY(empty_lines_before_a_request),
+    TEST_ENTRY(a_cut_frame_header),
+    TEST_ENTRY(a_cut_frame_behind_a_dead_writing_side)
 };
 
 TEST_MAIN("nomem", tests)
