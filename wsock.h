@@ -364,7 +364,8 @@ enum {
     WSOCK_EVENT_MESSAGE = 2, /* kind, data, size: a message, or a part */
     WSOCK_EVENT_PING = 3,    /* data, size; it has been answered already */
     WSOCK_EVENT_PONG = 4,    /* data, size */
-    WSOCK_EVENT_SENT = 5,    /* context, code: a borrowed send is done */
+    WSOCK_EVENT_SENT = 5,    /* context, code, kind, size (of the whole): a
+                              * borrowed send is done */
     WSOCK_EVENT_DRAIN = 6,   /* the send queue has halved: go on sending */
     WSOCK_EVENT_CLOSE = 7,   /* code, data, size (the reason), why: the end */
     WSOCK_EVENT_REQUEST = 8  /* request: upgrade or respond (WSOCK_REQUESTS) */
@@ -1259,10 +1260,11 @@ typedef struct wsock__item {
     size_t owned_size;
     struct wsock__shared *shared; /* reference: a broadcast's frame */
     uint32_t key;
+    uint16_t report;     /* a SENT event of this kind follows it, */
+    uint8_t dropped;     /* which says that it was not sent; owned_size is
+                          * that of the whole send */
     uint8_t reference;
     uint8_t masked;      /* reference: mask with key when taken */
-    uint8_t report;      /* a SENT event follows it, */
-    uint8_t dropped;     /* which says that it was not sent */
     uint8_t in_window;   /* reference to the loop's window or a message */
     uint8_t frame_start; /* its first byte begins a frame */
     uint8_t embedded;    /* the first run of a wsock__out: not pooled */
@@ -1436,8 +1438,9 @@ struct wsock__loop {
     /* From here on for loops that do I/O: with WSOCK_CORE_ONLY there is no
      * memory behind this point, see wsock__loop_size(). */
     wsock__timers timers[WSOCK__TIMERS];
-    size_t timing; /* timers that run */
-    int64_t now;
+    size_t timing;    /* timers that run, */
+    int64_t next_due; /* none of which is due before this */
+    int64_t now;      /* when the kernel or a timer was last dealt with */
     int64_t listen_due; /* when the listener is watched again */
     size_t events, bytes; /* since a poll has returned 0; see */
     size_t bytes_most;    /* options.poll_messages and poll_bytes */
@@ -3400,7 +3403,8 @@ static wsock__item *wsock__item_take(wsock__loop *l, int reference)
     item->shared = NULL;
     item->owned_size = 0;
     item->reference = (uint8_t)reference;
-    item->masked = item->report = item->in_window = item->embedded = 0;
+    item->masked = item->in_window = item->embedded = 0;
+    item->report = 0;
     item->dropped = item->is_head = 0;
     item->frame_start = 1;
     return item;
@@ -3417,7 +3421,7 @@ typedef struct wsock__send_plan {
     uint32_t key;
     uint8_t masked;
     uint8_t reference; /* payload is referred to, not copied */
-    uint8_t borrowed;  /* SENT follows */
+    uint16_t borrowed; /* SENT follows, of this kind */
     uint8_t in_window;
     uint8_t is_close;
 } wsock__send_plan;
@@ -3560,6 +3564,8 @@ static void wsock__append_references(wsock__out *out,
         if (!next) {
             list->report = s->borrowed;
             list->context = s->context;
+            if (s->borrowed)
+                list->owned_size = s->size;
         }
         wsock__enqueue(out, list);
         list = next;
@@ -3824,8 +3830,9 @@ static void wsock__timer_at(wsock *ws, unsigned timer, int64_t due)
     wsock__timer_stop(ws);
     for (after = list->last; after && after->timer_due > due;)
         after = after->timer_prev;
+    if (ws->loop->timing++ == 0 || due < ws->loop->next_due)
+        ws->loop->next_due = due;
     ws->timer = (uint8_t)timer;
-    ws->loop->timing++;
     ws->timer_due = due;
     ws->timer_prev = after;
     ws->timer_next = after ? after->timer_next : list->first;
@@ -3843,9 +3850,12 @@ static void wsock__timer_at(wsock *ws, unsigned timer, int64_t due)
  * the program has the clock then. */
 static void wsock__timer_start(wsock *ws, unsigned timer, int duration)
 {
+    wsock__loop *l = ws->loop;
     wsock__timer_stop(ws);
-    if (duration >= 0 && ws->io)
-        wsock__timer_at(ws, timer, wsock__now(ws->loop) + duration);
+    if (duration < 0 || !ws->io)
+        return;
+    l->now = wsock__now(l);
+    wsock__timer_at(ws, timer, l->now + duration);
 }
 
 /* Does this one run, or is it overdue? */
@@ -5613,7 +5623,8 @@ static void wsock__report_sent(wsock *ws, wsock_event *e)
         out->sent_tail = NULL;
         ws->bits &= ~(uint32_t)WSOCK__PENDING_SENT;
     }
-    wsock__event_fill(ws, e, WSOCK_EVENT_SENT, 0, NULL, 0);
+    wsock__event_fill(ws, e, WSOCK_EVENT_SENT, item->report, NULL,
+                      item->owned_size);
     e->context = item->context;
     if (item->dropped)
         e->code = out->sent_code;
@@ -7164,7 +7175,8 @@ static void wsock__dial_timer(wsock *ws, wsock__dial *d)
     int64_t next;
     if (wsock__timer_is(ws, WSOCK__TIMER_CONNECT))
         return; /* it is overdue: a last look */
-    next = wsock__now(ws->loop) + WSOCK__RACE_DELAY;
+    ws->loop->now = wsock__now(ws->loop);
+    next = ws->loop->now + WSOCK__RACE_DELAY;
     if (wsock__dial_has_more(d) && (d->deadline < 0 || next < d->deadline))
         wsock__timer_at(ws, WSOCK__TIMER_RACE, next);
     else if (d->deadline >= 0)
@@ -7517,38 +7529,49 @@ static int wsock__is_fatal(unsigned timer)
            timer == WSOCK__TIMER_CLOSE;
 }
 
-static void wsock__expire(wsock__loop *l)
+/* When the first timer is due. */
+static int64_t wsock__earliest(const wsock__loop *l)
 {
-    unsigned i;
-    for (i = 0; i < WSOCK__TIMERS; i++) {
-        wsock *ws;
-        while ((ws = l->timers[i].first) != NULL && ws->timer_due <= l->now) {
-            if (wsock__is_fatal(i)) {
-                ws->overdue = (uint8_t)i;
-                wsock__timer_at(ws, WSOCK__TIMER_OVERDUE, l->now);
-                wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_WRITE);
-            } else {
-                wsock__timer_stop(ws);
-                wsock__timed_out(ws, i == WSOCK__TIMER_OVERDUE ? ws->overdue
-                                                               : i);
-            }
-        }
+    int64_t due = INT64_MAX;
+    int i;
+    for (i = 0; i < WSOCK__TIMERS; i++)
+        if (l->timers[i].first && l->timers[i].first->timer_due < due)
+            due = l->timers[i].first->timer_due;
+    return due;
+}
+
+static void wsock__expire_one(wsock *ws, unsigned timer)
+{
+    if (wsock__is_fatal(timer)) {
+        ws->overdue = (uint8_t)timer;
+        wsock__timer_at(ws, WSOCK__TIMER_OVERDUE, ws->loop->now);
+        wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_WRITE);
+    } else {
+        wsock__timer_stop(ws);
+        wsock__timed_out(ws, timer == WSOCK__TIMER_OVERDUE ? ws->overdue
+                                                           : timer);
     }
 }
 
-/* When the first timer is due; -1: none runs. */
-static int64_t wsock__earliest(const wsock__loop *l)
+static void wsock__expire(wsock__loop *l)
 {
-    int64_t deadline = l->listen_due ? l->listen_due : -1;
-    int i;
-    if (l->timing == 0)
-        return deadline;
-    for (i = 0; i < WSOCK__TIMERS; i++) {
-        const wsock *ws = l->timers[i].first;
-        if (ws && (deadline < 0 || ws->timer_due < deadline))
-            deadline = ws->timer_due;
-    }
-    return deadline;
+    unsigned i;
+    wsock *ws;
+    if (l->now < l->next_due)
+        return;
+    for (i = 0; i < WSOCK__TIMERS; i++)
+        while ((ws = l->timers[i].first) != NULL && ws->timer_due <= l->now)
+            wsock__expire_one(ws, i);
+    l->next_due = wsock__earliest(l);
+}
+
+/* The next thing that is timed; -1: there is none. */
+static int64_t wsock__next_due(const wsock__loop *l)
+{
+    int64_t due = l->timing ? l->next_due : -1;
+    if (l->listen_due && (due < 0 || l->listen_due < due))
+        due = l->listen_due;
+    return due;
 }
 
 static int wsock__milliseconds(int64_t from, int64_t to)
@@ -7559,23 +7582,23 @@ static int wsock__milliseconds(int64_t from, int64_t to)
 }
 
 /* Wait once, until something is ready or `deadline`; then see what time it
- * is, if that matters to anyone. */
+ * is.  The clock is read once: how long to wait is reckoned from the end of
+ * the last wait, so that a timer may be late by what the program took since
+ * then, but no later. */
 static void wsock__wait_timed(wsock__loop *l, int64_t deadline)
 {
-    int64_t timer, until = deadline;
+    int64_t due = wsock__next_due(l), until = deadline;
     int timeout = -1;
-    l->now = wsock__now(l);
-    timer = wsock__earliest(l);
-    if (timer >= 0 && (deadline < 0 || timer < deadline))
-        until = timer;
-    if (l->listen_due && l->now >= l->listen_due) {
-        l->listen_due = 0;
-        wsock__listener_check(l);
-    }
+    if (due >= 0 && (deadline < 0 || due < deadline))
+        until = due;
     if (until >= 0)
         timeout = wsock__milliseconds(l->now, until);
     wsock__wait(l, l->work_first ? 0 : timeout);
     l->now = wsock__now(l);
+    if (l->listen_due && l->now >= l->listen_due) {
+        l->listen_due = 0;
+        wsock__listener_check(l);
+    }
     wsock__expire(l);
 }
 
@@ -7647,11 +7670,12 @@ WSOCK__INLINE int wsock__pump(wsock__loop *l, int64_t deadline)
 }
 
 /* A time-out in ms as a deadline: -1 never, 0 has passed. */
-static int64_t wsock__deadline(const wsock__loop *l, int timeout)
+static int64_t wsock__deadline(wsock__loop *l, int timeout)
 {
     if (timeout <= 0)
         return timeout < 0 ? -1 : 0;
-    return wsock__now(l) + timeout;
+    l->now = wsock__now(l);
+    return l->now + timeout;
 }
 
 /* The event that the current connection has, if any. */
@@ -7684,7 +7708,7 @@ static void wsock__flush_listed(const wsock__loop *l)
 /* The polled loop: the first event there is. */
 static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
 {
-    int64_t deadline = timeout > 0 ? wsock__now(l) + timeout : timeout;
+    int64_t deadline = wsock__deadline(l, timeout);
     l->waited = 0;
     do {
         wsock *ws = l->current;
@@ -8620,7 +8644,7 @@ static int wsock__send_plan_out(wsock *ws, unsigned kind,
     if (wsock__is_full(ws))
         return WSOCK_WOULD_BLOCK;
     s->in_window = s->is_close = 0;
-    s->borrowed = (kind & WSOCK_BORROW) != 0;
+    s->borrowed = kind & WSOCK_BORROW ? (uint16_t)(kind & ~(unsigned)WSOCK_BORROW) : 0;
     s->reference = (uint8_t)wsock__refers(ws, s);
     r = wsock__plan_frame(ws, s, wsock__first_byte(ws, kind));
     if (r == WSOCK_WOULD_BLOCK)
@@ -8900,12 +8924,11 @@ WSOCK_API int wsock_cancel(wsock *ws)
 /* How long until there is something to do without anything coming? */
 static int wsock__loop_timeout(const wsock__loop *l)
 {
-    int64_t earliest;
+    int64_t due;
     if (l->current || l->work_first || l->ready_at < l->ready_count)
         return 0;
-    earliest = wsock__earliest(l);
-    return earliest < 0 ? WSOCK_NEVER
-                        : wsock__milliseconds(wsock__now(l), earliest);
+    due = wsock__next_due(l);
+    return due < 0 ? WSOCK_NEVER : wsock__milliseconds(wsock__now(l), due);
 }
 
 /* see the API section */
@@ -8991,6 +9014,18 @@ WSOCK_API int wsock_pause(wsock *ws, int on)
 
 /* ---- answers to requests */
 
+/* Has the peer of a request hung up?  Nothing is waited for meanwhile, so not
+ * every poller has noticed. */
+static int wsock__has_left(const wsock *ws)
+{
+    struct pollfd p;
+    p.fd = ws->no_socket ? -1 : wsock__io_fd(ws);
+    p.events = 0;
+    p.revents = 0;
+    return p.fd >= 0 && poll(&p, 1, 0) > 0 &&
+           (p.revents & (POLLERR | POLLHUP));
+}
+
 /* Can this request be answered?  WSOCK_CLOSED: it is too late. */
 static int wsock__answer_begin(wsock *ws)
 {
@@ -8998,6 +9033,8 @@ static int wsock__answer_begin(wsock *ws)
         return WSOCK_NO_MEMORY;
     if (!(ws->bits & WSOCK__ASKED))
         return WSOCK_INVALID_OPERATION;
+    if (ws->phase == WSOCK__PHASE_HANDSHAKE && wsock__has_left(ws))
+        wsock__hung_up(ws);
     if (ws->phase == WSOCK__PHASE_HANDSHAKE)
         return WSOCK_OK;
     ws->bits &= ~(uint32_t)(WSOCK__ASKED | WSOCK__PENDING_REQUEST);
@@ -9610,7 +9647,8 @@ static void wsock__accept_all(wsock__loop *l)
             continue;
         }
         if (fd < 0 || wsock__accept_one(l, fd) < 0) {
-            l->listen_due = wsock__now(l) + WSOCK__ACCEPT_REST;
+            l->now = wsock__now(l);
+            l->listen_due = l->now + WSOCK__ACCEPT_REST;
             break;
         }
     }
@@ -9748,7 +9786,7 @@ static size_t wsock__items_size(const wsock__loop *l, const wsock__item *item)
     size_t sum = 0;
     for (; item; item = item->next)
         if (!item->embedded)
-            sum += item->owned_size +
+            sum += (item->owned ? item->owned_size : 0) +
                    (item->reference ? l->references.size : l->runs.size);
     return sum;
 }

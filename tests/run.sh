@@ -16,7 +16,7 @@
 # sets how many builds run at a time; PYTHON which python has the peers.
 set -u
 
-suites='build hygiene examples readme unit peers fuzz'
+suites='build hygiene examples readme unit threads peers browser abuse fuzz'
 install=
 fuzz=20
 only=
@@ -171,6 +171,10 @@ install_all() {
         wanted="$wanted python3-websockets"
     have nm || wanted="$wanted binutils"
     [ -e /usr/include/stdio.h ] || wanted="$wanted libc6-dev"
+    [ -e /usr/include/uv.h ] || wanted="$wanted libuv1-dev"
+    have chromium || wanted="$wanted chromium"
+    have ip || wanted="$wanted iproute2"
+    have unshare || wanted="$wanted util-linux"
     [ -z "$wanted" ] && sanitizers_work && return
     apt-get update >"$work/install.log" 2>&1 ||
         { fail "apt-get update" "$work/install.log"; return; }
@@ -222,6 +226,8 @@ build_job() { # compiler, its flags, a word for the name
         -o $out.static $p/use.c; $out.static"
     job "$1 $3, WSOCK_USE_POLL" "set -e; $1 $2 -O1 -DONE_UNIT \
         -DWSOCK_USE_POLL -o $out.poll $p/use.c; $out.poll"
+    job "$1 $3, WSOCK_NO_THREADS" "set -e; $1 $2 -O1 -DONE_UNIT \
+        -DWSOCK_NO_THREADS -o $out.alone $p/use.c; $out.alone"
 }
 
 suite_build() {
@@ -390,9 +396,21 @@ suite_examples() {
             fail "$f: no compiler line in its first comment"
             continue
         fi
+        case $line in
+        *-luv*)
+            if ! echo '#include <uv.h>' | cc -E - >/dev/null 2>&1; then
+                missing "$f" "no libuv (libuv1-dev)"
+                continue
+            fi ;;
+        esac
         job "$f: $line" "cd '$dir' && $line -Wall -Wextra -Werror"
     done
     settle
+    if [ -x /usr/bin/python3 ]; then
+        script examples.py /usr/bin/python3 tests/peers/examples.py "$dir"
+    else
+        missing "tests/peers/examples.py" "no /usr/bin/python3"
+    fi
     for name in core_without_sockets custom_io; do
         [ -x "$dir/$name" ] || continue
         if (cd "$dir" && $limit "./$name") >"$dir/$name.log" 2>&1; then
@@ -508,19 +526,60 @@ suite_unit() {
     fi
     sockets=
     for t in $units; do
-        case $t in api | io | loop) sockets="$sockets $t" ;; esac
+        case $t in
+        api | io | loop | rules | parity | foreign) sockets="$sockets $t" ;;
+        esac
     done
     if have gcc; then
         unit_jobs use_poll "gcc $flags -O1 -DWSOCK_USE_POLL" "%" "$sockets"
     fi
+    without=
+    for t in $units; do
+        case $t in api | io | loop) without="$without $t" ;; esac
+    done
+    if have gcc; then
+        unit_jobs no_threads "gcc $flags -O1 -DWSOCK_NO_THREADS" "%" \
+            "$without"
+    fi
     if have gcc && have valgrind; then
         # TEST_QUICK: samples where there are millions of cases.
-        unit_jobs valgrind "gcc $flags -O1" "TEST_QUICK=1 valgrind -q \
+        # TEST_SMALL: fewer bytes and rounds between threads.
+        unit_jobs valgrind "gcc $flags -O1" "TEST_QUICK=1 TEST_SMALL=1 \
+            valgrind -q \
             --error-exitcode=9 --leak-check=full --show-leak-kinds=all \
             --errors-for-leak-kinds=all --track-fds=no %" "$units"
     else
         missing "unit tests under valgrind" "no valgrind"
     fi
+    settle counted
+}
+
+# ---------------------------------------------------------------- threads --
+# Two threads on a blocking connection, and the look-up's, under the tools
+# that find races.
+
+suite_threads() {
+    mkdir -p "$work/threads"
+    flags='-std=gnu99 -g -O1 -Wall -Wextra -Werror -pthread'
+    begin
+    for t in threads foreign parity; do
+        out=$work/threads/$t
+        if have clang; then
+            job "test_$t under TSan" "clang $flags -fsanitize=thread \
+                -o $out.tsan tests/unit/test_$t.c || exit 1
+                TEST_SMALL=1 TEST_QUICK=1 TSAN_OPTIONS=halt_on_error=1 \
+                $out.tsan"
+        else
+            missing "test_$t under TSan" "no clang"
+        fi
+        have gcc && have valgrind ||
+            { missing "test_$t under helgrind" "no gcc or valgrind"
+            continue; }
+        job "test_$t under helgrind" "gcc $flags -o $out.helgrind \
+            tests/unit/test_$t.c || exit 1
+            TEST_SMALL=1 TEST_QUICK=1 valgrind -q --tool=helgrind \
+            --error-exitcode=9 $out.helgrind"
+    done
     settle counted
 }
 
@@ -547,6 +606,16 @@ suite_peers() {
         [ -f "$s" ] || { missing peers "no $s"; continue; }
         script peers sh "$s" $install
     done
+}
+
+suite_browser() {
+    script browser sh tests/peers/browser/run.sh $install
+}
+
+suite_abuse() {
+    [ -x /usr/bin/python3 ] && PYTHON=${PYTHON:-/usr/bin/python3} &&
+        export PYTHON
+    script abuse sh tests/peers/abuse.sh
 }
 
 suite_fuzz() {

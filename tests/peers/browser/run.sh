@@ -1,0 +1,124 @@
+#!/bin/sh
+# Runs Chromium against examples/chat.c: its page, its protocol, its refusals.
+#
+#     run.sh [--install] [--picture FILE]
+#
+#     --install       fetch the npm package playwright-core into
+#                     tests/.work/browser; what is missing then is a failure,
+#                     else a skip
+#     --picture FILE  where the picture of a conversation goes
+#                     (tests/.work/browser/chat.png)
+#
+# CC, CLANG, NODE and CHROMIUM choose the tools.  The last line counts the
+# cases; the exit status is 1 when one failed.
+set -u
+
+here=$(cd "$(dirname "$0")" && pwd) || exit 1
+root=$(cd "$here/../../.." && pwd) || exit 1
+work=$root/tests/.work/browser
+picture=$work/chat.png
+install=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --install) install=yes ;;
+    --picture) [ $# -gt 1 ] && shift; picture=$1 ;;
+    *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    esac
+    shift
+done
+mkdir -p "$work" || exit 1
+cc=${CC:-cc}
+clang=${CLANG:-clang}
+node=${NODE:-node}
+browser=${CHROMIUM:-}
+for name in chromium chromium-browser google-chrome; do
+    [ -n "$browser" ] || browser=$(command -v $name)
+done
+CHROMIUM=$browser
+# A report of a sanitizer must not look like an orderly end.
+ASAN_OPTIONS=exitcode=86:abort_on_error=0
+UBSAN_OPTIONS=print_stacktrace=1
+export CHROMIUM ASAN_OPTIONS UBSAN_OPTIONS
+
+passed=0
+failed=0
+skipped=0
+
+finish() {
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" -eq 0 ]
+    exit
+}
+
+fail() {
+    echo "FAIL $1"
+    failed=$((failed + 1))
+}
+
+# Something is not there: $1 is its name, $2 how to get it.
+missing() {
+    if [ -n "$install" ]; then
+        fail "browser: $1: missing ($2)"
+    else
+        echo "SKIP browser: $1: missing ($2)"
+        skipped=$((skipped + 1))
+    fi
+}
+
+# try NAME TITLE PICTURE COMPILER...: build the chat, then use it.
+try() {
+    name=$1
+    title=$2
+    shot=$3
+    shift 3
+    # As the example's first comment says, from the top of the repository.
+    if ! (cd "$root" && "$@" -o "$work/$name" examples/chat.c) \
+        >"$work/build.log" 2>&1; then
+        cat "$work/build.log"
+        fail "build of examples/chat.c: $*"
+        return
+    fi
+    "$node" "$here/chat.js" "$work/$name" "$shot" "$title" \
+        >"$work/$name.log" 2>&1
+    status=$?
+    cat "$work/$name.log"
+    numbers=$(tail -n 1 "$work/$name.log" | sed -n \
+        's/^.*: \([0-9]*\) passed, \([0-9]*\) failed, 0 skipped$/\1 \2/p')
+    if [ -z "$numbers" ]; then
+        fail "$title: exit status $status, no count in its last line"
+        return
+    fi
+    set -- $numbers
+    passed=$((passed + $1))
+    failed=$((failed + $2))
+    if [ "$status" -ne 0 ] && [ "$2" -eq 0 ]; then
+        fail "$title: exit status $status"
+    fi
+}
+
+# A folder of its own: npm removes from a folder without package.json what it
+# did not put there itself.
+if [ -n "$install" ] && [ ! -d "$work/node_modules/playwright-core" ]; then
+    npm install --no-save --no-audit --no-fund --prefix "$work" \
+        playwright-core@1 >"$work/npm.log" 2>&1 || cat "$work/npm.log"
+fi
+if ! command -v "$node" >/dev/null 2>&1; then
+    missing "node" "install nodejs"
+    finish
+elif [ -z "$browser" ] || [ ! -x "$browser" ]; then
+    missing "Chromium" "install chromium"
+    finish
+elif [ ! -d "$work/node_modules/playwright-core" ]; then
+    missing "npm package playwright-core" "run with --install"
+    finish
+fi
+
+try chat "browser against examples/chat.c" "$picture" "$cc" -O2
+if command -v "$clang" >/dev/null 2>&1; then
+    try chat_sane "browser against examples/chat.c under sanitizers" \
+        "" "$clang" -g -O1 -fno-omit-frame-pointer \
+        -fsanitize=address,undefined -fno-sanitize-recover=all
+else
+    missing "sanitizer build" "install clang"
+fi
+finish
