@@ -831,7 +831,9 @@ WSOCK_API int wsock_head_out(wsock *ws, size_t i, const char **name,
  *          WSOCK_REFUSED, WSOCK_INVALID_HANDSHAKE, WSOCK_HTTP_ERROR,
  *          WSOCK_UNSUPPORTED_SUBPROTOCOL, WSOCK_UNSUPPORTED_EXTENSION: not;
  *          a server then sends the refusal that wsock_head_out() yields.
- *          WSOCK_INVALID_OPERATION: not waiting for a head. */
+ *          WSOCK_INVALID_OPERATION: not waiting for a head.
+ * With WSOCK_REQUESTS a server answers a good request with wsock_upgrade()
+ * or wsock_respond() in between, on the REQUEST event or without it. */
 WSOCK_API int wsock_head_in(wsock *ws, const char *first_line,
                             const char *const *headers);
 
@@ -852,7 +854,8 @@ WSOCK_API const char *wsock_subprotocol(const wsock *ws);
 WSOCK_API unsigned wsock_extensions(const wsock *ws);
 /* The value of a header of the peer's head, the first if it came several
  * times, NULL if it did not.  From OPEN (or wsock_connect()) to the next
- * reading call; after a refusal until wsock_free(). */
+ * reading call; from REQUEST until the answer, and with OPEN again; after a
+ * refusal until wsock_free(). */
 WSOCK_API const char *wsock_header(const wsock *ws, const char *name);
 /* Milliseconds between the last keepalive ping and its Pong, -1: none has
  * come yet. */
