@@ -141,7 +141,9 @@
  * answers plain HTTP with 426.  With it every GET and HEAD request is a
  * REQUEST event, to be answered with wsock_upgrade() or wsock_respond(), at
  * once or later, within options.handshake_timeout; so a server brings its own
- * web page.  Until then nothing more is read from that connection.
+ * web page.  Until then nothing more is read from that connection.  A request
+ * that the program forgets takes one of max_connections for good: answer it,
+ * also late, or wsock_close() or wsock_free() it.
  *
  * NEVER A BLOCKED FRAME  Poll calls with time 0 never wait: names are looked
  * up by a helper thread, IPv6 and IPv4 are raced (RFC 8305), nothing is torn
@@ -385,8 +387,8 @@ enum {
      * Never across the internet: a malicious page could then put bytes of
      * its choice before proxies and caches (RFC 6455 10.3). */
     WSOCK_UNSAFE_NO_MASKING = 0x10,
-    /* With options.memory: driven by wsock_feed() alone, so no room for a
-     * read window is set aside. */
+    /* Driven by wsock_feed() alone: with options.memory no room for a read
+     * window is set aside. */
     WSOCK_CORE_ONLY = 0x20,
     /* Server, polled or without I/O: requests are the program's to answer,
      * see WSOCK_EVENT_REQUEST. */
@@ -485,8 +487,8 @@ typedef struct wsock_io {
      * (wants & 2), or `timeout` ms have passed (-1: no limit).  Returns 0,
      * or WSOCK_TRANSPORT_ERROR.  NULL: `fd` is waited on. */
     int (*wait)(void *user, int wants, int timeout);
-    /* Make a `wait` that is in progress on another thread return at once, or
-     * else the next one.  wsock_wake() and wsock_cancel() call it, in their
+    /* Make every `wait` that is in progress on other threads return at once,
+     * or if there is none the next one.  wsock_wake() and wsock_cancel() call it, in their
      * thread or signal handler, until wsock_free(), also after `close`.
      * NULL: `fd` is waited on, or a `wait` goes on until its time is up. */
     void (*wake)(void *user);
@@ -543,7 +545,8 @@ typedef struct wsock_options {
     size_t receive_buffer; /* read window, one a loop (64 KiB); 1 GiB at most */
     size_t send_limit;     /* soft bound of a send queue (1 MiB) */
     size_t read_ahead; /* what a blocking send takes in meanwhile, so that a
-                        * peer that sends too goes on (128 MiB) */
+                        * peer that sends too goes on (128 MiB; with
+                        * options.memory, max_message at most) */
     size_t max_memory; /* all that a connection, or a server with all of its
                         * own, may allocate (1 GiB) */
     size_t max_connections; /* of a server (100,000): at it, new ones wait in
@@ -944,7 +947,8 @@ WSOCK_API int wsock_broadcast(wsock_server *server, wsock *const *to,
 
 /* wsock_server_add() -- let the server's polls also drive a connection of
  * yours, such as a client towards another server.  It stays yours: free it
- * after CLOSE, or when you like, before the server or after.
+ * after CLOSE, or when you like, before the server or after.  It counts as a
+ * reading call on that connection.
  *   ws  in  a polled one (WSOCK_NONBLOCKING) without options.memory, just
  *           made or already connecting or open, with the server's allocator
  * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION, WSOCK_INVALID_PARAMETER: it is
@@ -1206,6 +1210,7 @@ enum {
 };
 
 enum {
+    WSOCK__LINGER_TIME = 1000, /* ms for the peer's end of stream */
     WSOCK__BODY_MOST = 4096,  /* of a refusal's body, kept */
     WSOCK__INTERIM_MOST = 16  /* responses below 200 before the one */
 };
@@ -1443,6 +1448,7 @@ struct wsock__loop {
     wsock__timers timers[WSOCK__TIMERS];
     size_t timing;    /* timers that run, */
     int64_t next_due; /* none of which is due before this */
+    int64_t until;    /* how long the wait that is going on lasts */
     int64_t now;      /* when the kernel or a timer was last dealt with */
     int64_t listen_due; /* when the listener is watched again */
     size_t events, bytes; /* since a poll has returned 0; see */
@@ -2633,8 +2639,9 @@ static void wsock__compose_refusal(wsock__text *t, int status, int with_body,
 }
 
 /* The program's own answer to a request, without its body. */
-static void wsock__compose_response(wsock__text *t, int status,
-                                    const char *const *headers, size_t size)
+static void wsock__compose_response(wsock__text *t, const wsock_options *o,
+                                    int status, const char *const *headers,
+                                    size_t size)
 {
     wsock__put_status(t, status);
     wsock__put_header(t, "Connection", "close");
@@ -2643,6 +2650,7 @@ static void wsock__compose_response(wsock__text *t, int status,
         wsock__put_number(t, size);
         wsock__puts(t, "\r\n");
     }
+    wsock__put_headers(t, o->headers);
     wsock__put_headers(t, headers);
     wsock__puts(t, "\r\n");
 }
@@ -4128,6 +4136,7 @@ static void wsock__keep_references(wsock *ws)
         memcpy(item->owned, item->data + item->taken, size);
         item->data = (const uint8_t *)item->owned;
         item->size = item->capacity = size;
+        item->key = wsock__mask_rotate(item->key, item->taken);
         item->taken = 0;
     }
 }
@@ -4207,7 +4216,11 @@ static void wsock__end(wsock *ws)
     ws->phase = WSOCK__PHASE_LINGER;
     ws->bits |= WSOCK__NOT_OPEN;
     wsock__handshake_over(ws);
-    wsock__timer_start(ws, WSOCK__TIMER_CLOSE, ws->config->o.close_timeout);
+    if (ws->timer == WSOCK__TIMER_OVERDUE) /* its Close came just in time */
+        wsock__timer_start(ws, WSOCK__TIMER_CLOSE, WSOCK__LINGER_TIME);
+    else if (ws->timer != WSOCK__TIMER_CLOSE) /* else that goes on */
+        wsock__timer_start(ws, WSOCK__TIMER_CLOSE,
+                           ws->config->o.close_timeout);
     wsock__list_work(ws, WSOCK__WORK_LOOK | WSOCK__WORK_READ);
 }
 
@@ -4386,6 +4399,14 @@ static int wsock__tail_room(wsock *ws, size_t keep, size_t size)
     size_t got;
     if (!in)
         return 0;
+    if (size <= sizeof in->small && in->tail != in->small) {
+        if (keep) /* little is left: the buffer is for larger things */
+            memcpy(in->small, l->pos, keep);
+        wsock__buffer_give(l, in->tail, in->tail_capacity);
+        in->tail = in->small;
+        in->tail_capacity = sizeof in->small;
+        return 1;
+    }
     if (size <= in->tail_capacity) {
         if (keep)
             memmove(in->tail, l->pos, keep);
@@ -4609,7 +4630,7 @@ static void wsock__compose_answer(const wsock *ws, wsock__text *t,
     const wsock__rare *r = ws->rare;
     char accept[29];
     if (parts && parts->status) {
-        wsock__compose_response(t, parts->status, parts->headers,
+        wsock__compose_response(t, o, parts->status, parts->headers,
                                 parts->body_size);
         return;
     }
@@ -6088,21 +6109,31 @@ static void wsock__wake_close(int *reader, int *writer)
     *reader = *writer = -1;
 }
 
+/* What a wake-up says: the program's, or that there is something to look at,
+ * from another thread of the library's. */
+#define WSOCK__WAKE_CALL UINT64_C(1)
+#define WSOCK__WAKE_LOOK (UINT64_C(1) << 32)
+
 /* Async-signal-safe; a full pipe wakes just as well. */
-static void wsock__wake(int fd)
+static void wsock__wake(int fd, uint64_t what)
 {
-    uint64_t one = 1;
     int e = errno;
-    ssize_t n = write(fd, &one, sizeof one);
+    ssize_t n = write(fd, &what, sizeof what);
     (void)n;
     errno = e;
 }
 
-static void wsock__wake_clear(int fd)
+/* Take them all; returns whether the program's is among them. */
+static int wsock__wake_clear(int fd)
 {
-    uint64_t sink[8];
-    while (read(fd, sink, sizeof sink) == (ssize_t)sizeof sink)
-        continue;
+    uint64_t sink[8], all = 0;
+    ssize_t n, i;
+    do {
+        n = read(fd, sink, sizeof sink) / (ssize_t)sizeof *sink;
+        for (i = 0; i < n; i++)
+            all |= sink[i];
+    } while (n == (ssize_t)(sizeof sink / sizeof *sink));
+    return (uint32_t)all != 0;
 }
 
 /* ------------------------------------------------------------ >>threads --
@@ -6222,9 +6253,9 @@ static void wsock__wait_ends(wsock__loop *l)
 static void wsock__wake_all(wsock__loop *l, const wsock_io *io, void *user)
 {
     if (l->wake_write >= 0)
-        wsock__wake(l->wake_write);
+        wsock__wake(l->wake_write, WSOCK__WAKE_LOOK);
     if (l->turn_write >= 0)
-        wsock__wake(l->turn_write);
+        wsock__wake(l->turn_write, WSOCK__WAKE_LOOK);
     if (io && io->wake)
         io->wake(user);
 }
@@ -6258,12 +6289,11 @@ static int wsock__reading_begins(wsock__loop *l)
 static void wsock__reading_ends(wsock__loop *l)
 {
     l->receiving = 0;
-    l->cancelled = 0;
     if (!l->threaded)
         return;
     wsock__someone_left(l);
     if (l->turn_write >= 0)
-        wsock__wake(l->turn_write);
+        wsock__wake(l->turn_write, WSOCK__WAKE_LOOK);
     if (l->waiting && l->io.wake)
         l->io.wake(l->io.user);
 }
@@ -6333,7 +6363,7 @@ static void *wsock__lookup_run(void *argument)
     lookup->code = code;
     lookup->list = list;
     pthread_mutex_unlock(&lookup->mutex);
-    wsock__wake(lookup->writer);
+    wsock__wake(lookup->writer, WSOCK__WAKE_LOOK);
     wsock__lookup_drop(lookup);
     return NULL;
 }
@@ -6409,6 +6439,7 @@ typedef struct wsock__dial {
     wsock__addresses addresses;
     const struct addrinfo *next[2]; /* of the first one's family; of others */
     int turn;                       /* whose turn it is */
+    int due;                        /* the next one may be tried */
     int fds[WSOCK__RACERS];
     int count;
     int error; /* errno of the last failure */
@@ -6458,7 +6489,8 @@ static int wsock__dial_has_more(const wsock__dial *d)
 
 static void wsock__dial_drop(wsock__dial *d, int i)
 {
-    close(d->fds[i]); /* the poller forgets it by itself */
+    wsock__unwatch_fd(d->owner, d->fds[i]); /* a child may hold it, too */
+    close(d->fds[i]);
     d->count--;
     memmove(&d->fds[i], &d->fds[i + 1],
             (size_t)(d->count - i) * sizeof *d->fds);
@@ -6713,14 +6745,18 @@ static void wsock__arm(wsock *ws)
     unsigned wants = wsock__interest(ws);
     if (wants == ws->armed || ws->io == &wsock__dial_io)
         return;
-    ws->armed = (uint8_t)wants;
 #if WSOCK__EPOLL
     if (ws->loop->epoll >= 0) {
-        wsock__epoll_set(ws->loop, ws->watched ? EPOLL_CTL_MOD : EPOLL_CTL_ADD,
-                         (int)ws->io->fd(ws->io_user), wants, ws);
+        int fd = (int)ws->io->fd(ws->io_user);
+        if (fd < 0 || wsock__epoll_set(ws->loop,
+                                       ws->watched ? EPOLL_CTL_MOD
+                                                   : EPOLL_CTL_ADD,
+                                       fd, wants, ws) < 0)
+            return; /* it has none yet: armed when it has */
         ws->watched = 1;
     }
 #endif
+    ws->armed = (uint8_t)wants;
 }
 
 /* 0, or -1 when the kernel has no room for one more. */
@@ -6768,7 +6804,7 @@ static void wsock__listener_check(wsock__loop *l)
         wsock__listener_watch(l, !l->listen_due &&
                                      l->count < l->config->o.max_connections);
     else if (l->live == 0 && l->wake_write >= 0)
-        wsock__wake(l->wake_write); /* the last one ends the poll */
+        wsock__wake(l->wake_write, WSOCK__WAKE_CALL); /* that was the last */
 }
 
 static int wsock__poller_open(wsock__loop *l)
@@ -6825,9 +6861,9 @@ static void wsock__accept_all(wsock__loop *l);
 /* wsock_wake() was called. */
 static void wsock__woken(wsock__loop *l)
 {
-    wsock__wake_clear(l->wake_read);
+    int called = wsock__wake_clear(l->wake_read);
     l->interrupted = 1;
-    if (l->receiving && !l->cancelled) /* only blocking calls ask for it */
+    if (called && l->receiving && !l->cancelled) /* a blocking call asks */
         l->cancelled = WSOCK__CANCEL_WAKE;
 }
 
@@ -6839,6 +6875,8 @@ static inline void wsock__wait_epoll(wsock__loop *l, int timeout)
                                 WSOCK__BATCH, timeout);
     if (l->ready_count < 0 && errno == EINTR)
         l->interrupted = 1;
+    if (l->ready_count == WSOCK__BATCH)
+        l->filled = 1; /* there may be more */
 }
 
 /* The next connection that the last wait found; NULL: there are no more. */
@@ -7202,25 +7240,25 @@ static int wsock__dial_step(wsock *ws, wsock__dial *d)
         count = 0;
     }
     r = wsock__dial_race(d);
-    if (r == WSOCK_WANT_WRITE && (d->count != count || count == 0))
+    if (r == WSOCK_WANT_WRITE && d->due) /* nobody has won meanwhile */
+        wsock__dial_more(d);
+    if (r == WSOCK_WANT_WRITE && (d->due || d->count != count || count == 0))
         wsock__dial_timer(ws, d);
+    d->due = 0;
     return r;
 }
 
 /* Time is up: for the look-up, for all addresses, or only for waiting until
  * the next one is tried too. */
-static void wsock__dial_timed_out(wsock *ws)
+static void wsock__dial_timed_out(wsock *ws, unsigned timer)
 {
-    wsock__dial *d = (wsock__dial *)ws->io_user;
     const wsock__config *c = ws->config;
-    int dial = ws->io == &wsock__dial_io;
-    if (dial && !d->lookup &&
-        (d->deadline < 0 || wsock__now(ws->loop) < d->deadline)) {
-        wsock__dial_more(d);
-        wsock__dial_timer(ws, d);
+    if (timer == WSOCK__TIMER_RACE) {
+        ((wsock__dial *)ws->io_user)->due = 1;
+        wsock__list_work(ws, WSOCK__WORK_LOOK);
         return;
     }
-    if (dial && d->lookup)
+    if (wsock__is_looking_up(ws))
         wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
                     "no address for the name %.80s within "
                     "options.lookup_timeout", c->host);
@@ -7253,11 +7291,14 @@ static void wsock__opening(wsock *ws)
     const wsock__config *c = ws->config;
     const wsock_io *io = ws->io;
     int client = ws->role == WSOCK_CLIENT, r = WSOCK_OK;
-    if (io == &wsock__dial_io)
+    if (io == &wsock__dial_io) {
         r = wsock__dial_step(ws, (wsock__dial *)ws->io_user);
-    else if (io->open)
+    } else if (io->open) {
+        wsock__unwatch(ws); /* every step may change its descriptor */
+        ws->armed = 0;
         r = io->open(ws->io_user, client ? c->host : NULL,
                      client ? c->port : 0);
+    }
     ws->bits &= ~(uint32_t)WSOCK__WRITE_WANTS_READ;
     if (r == WSOCK_WANT_READ)
         ws->bits |= WSOCK__WRITE_WANTS_READ;
@@ -7300,7 +7341,7 @@ static void wsock__linger(wsock *ws)
             return;
         }
         ws->bits |= WSOCK__FINISHED;
-        wsock__timer_start(ws, WSOCK__TIMER_LINGER, 1000);
+        wsock__timer_start(ws, WSOCK__TIMER_LINGER, WSOCK__LINGER_TIME);
     }
     if (ws->bits & WSOCK__END_OF_STREAM || r < 0)
         wsock__done(ws);
@@ -7447,10 +7488,10 @@ WSOCK__INLINE void wsock__leave(wsock *ws)
  * connection became current, or time is up. */
 
 /* Time is up before the connection is open. */
-static void wsock__handshake_timed_out(wsock *ws)
+static void wsock__handshake_timed_out(wsock *ws, unsigned timer)
 {
     if (ws->phase == WSOCK__PHASE_OPENING) {
-        wsock__dial_timed_out(ws);
+        wsock__dial_timed_out(ws, timer);
     } else if (ws->bits & WSOCK__ASKED) {
         wsock__refuse(ws, 503, "the request was not answered in time");
     } else if (ws->role == WSOCK_SERVER) {
@@ -7497,7 +7538,7 @@ static void wsock__timed_out(wsock *ws, unsigned timer)
     const char *what = NULL;
     int operation = WSOCK_OPERATION_CLOSE;
     if (ws->phase < WSOCK__PHASE_OPEN) {
-        wsock__handshake_timed_out(ws);
+        wsock__handshake_timed_out(ws, timer);
         return;
     }
     if (timer == WSOCK__TIMER_KEEPALIVE) {
@@ -7596,6 +7637,7 @@ static void wsock__wait_timed(wsock__loop *l, int64_t deadline)
         until = due;
     if (until >= 0)
         timeout = wsock__milliseconds(l->now, until);
+    l->until = until < 0 ? INT64_MAX : until;
     wsock__wait(l, l->work_first ? 0 : timeout);
     l->now = wsock__now(l);
     if (l->listen_due && l->now >= l->listen_due) {
@@ -7611,6 +7653,7 @@ WSOCK__INLINE void wsock__wait_once(wsock__loop *l, int64_t deadline)
         wsock__wait_timed(l, deadline);
         return;
     }
+    l->until = INT64_MAX;
     wsock__wait(l, l->work_first || deadline == 0 ? 0 : -1);
 }
 
@@ -7743,6 +7786,8 @@ static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
 static int wsock__pump_blocking(wsock *ws, int64_t deadline)
 {
     wsock__loop *l = ws->loop;
+    if (l->cancelled)
+        return 0; /* perhaps while the last call had better to return */
     while (!wsock__pump(l, deadline)) {
         if (l->cancelled)
             return 0;
@@ -7780,6 +7825,7 @@ static int wsock__wait_open(wsock *ws)
         wsock__wait_closed(ws);
     else
         wsock__done(ws);
+    ws->loop->cancelled = 0;
     wsock__reading_ends(ws->loop);
     return ws->error;
 }
@@ -7796,9 +7842,11 @@ static size_t wsock__ahead_room(wsock *ws)
     uint8_t *p;
     if (!in || in->tail_size >= most)
         return 0;
-    need = in->tail_size + WSOCK__AHEAD_LEAST;
+    most -= in->tail_size;
+    need = in->tail_size + (l->fixed ? 1 : WSOCK__AHEAD_LEAST);
     if (in->tail_capacity < need) {
-        p = wsock__buffer_take(l, need + in->tail_size, &got);
+        p = wsock__buffer_take(l, l->fixed ? need : need + in->tail_size,
+                               &got);
         if (!p)
             return 0;
         memcpy(p, in->tail, in->tail_size);
@@ -7807,7 +7855,8 @@ static size_t wsock__ahead_room(wsock *ws)
         in->tail = p;
         in->tail_capacity = got;
     }
-    return in->tail_capacity - in->tail_size;
+    need = in->tail_capacity - in->tail_size;
+    return need < most ? need : most;
 }
 
 /* A send waits and nobody receives: take in what has come, so that a peer
@@ -7818,7 +7867,12 @@ static int wsock__read_ahead(wsock *ws)
 {
     size_t room;
     ptrdiff_t n;
-    if (!wsock__stash(ws) || (room = wsock__ahead_room(ws)) == 0)
+    if (!wsock__stash(ws))
+        return 0;
+    if (ws->in && ws->in->tail_size) /* the next receive is to look there */
+        wsock__list_work(ws, WSOCK__WORK_LOOK);
+    room = wsock__ahead_room(ws);
+    if (room == 0)
         return 0;
     n = ws->io->read(ws->io_user, ws->in->tail + ws->in->tail_size, room);
     if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE)
@@ -7854,6 +7908,11 @@ static int wsock__wait_write(wsock *ws, int wants, int timeout)
     watch[0].fd = wsock__io_fd(ws);
     watch[0].wants = wants;
     wsock__turn_watch(l, &watch[1]);
+    if (l->receiving && l->timing && l->next_due < l->until) {
+        wsock__wake(l->wake_write, WSOCK__WAKE_LOOK); /* a timer of this */
+        if (io->wake)       /* send's, which the receiver does not know of */
+            io->wake(user);
+    }
     wsock__pollfd_set(&p[0], &watch[0]);
     wsock__pollfd_set(&p[1], &watch[1]);
     wsock__wait_begins(l);
@@ -7895,7 +7954,9 @@ static int wsock__write_out(wsock *ws)
             wsock__send_timed_out(ws);
             break;
         }
-        if (!l->receiving)
+        if (l->receiving)
+            ahead = 1; /* it makes room, and this thread may go on then */
+        else
             wants |= ahead;
         wants = wsock__wait_write(ws, wants,
                                   deadline < 0
@@ -8242,6 +8303,17 @@ WSOCK_API size_t wsock_memory_needed(int role, const char *url,
     return p.total;
 }
 
+/* Forget the subprotocol that was agreed on. */
+static void wsock__drop_subprotocol(wsock *ws)
+{
+    wsock__rare *r = ws->rare;
+    if (r->subprotocol)
+        wsock__release(ws->loop->config, r->subprotocol,
+                       strlen(r->subprotocol) + 1);
+    r->subprotocol = NULL;
+    ws->subprotocol = 0;
+}
+
 static void wsock__rare_free(wsock *ws)
 {
     wsock__rare *r = ws->rare;
@@ -8249,9 +8321,7 @@ static void wsock__rare_free(wsock *ws)
         return;
     wsock__dial_release(ws);
     wsock__buffer_give(ws->loop, r->kept, r->kept_capacity);
-    if (r->subprotocol)
-        wsock__release(ws->loop->config, r->subprotocol,
-                       strlen(r->subprotocol) + 1);
+    wsock__drop_subprotocol(ws);
     if (r->head_item)
         wsock__item_give(ws->loop, r->head_item);
     wsock__wipe(r->key, sizeof r->key);
@@ -8405,7 +8475,7 @@ static int wsock__can_start(const wsock *ws)
     if (ws->error)
         return ws->error;
     if (ws->io || ws->phase != WSOCK__PHASE_NEW ||
-        (ws->loop->fixed && ws->loop->window_size == 0))
+        (ws->config->o.flags & WSOCK_CORE_ONLY))
         return WSOCK_INVALID_OPERATION;
     return WSOCK_OK;
 }
@@ -8647,7 +8717,7 @@ static int wsock__send_plan_out(wsock *ws, unsigned kind,
     if (wsock__is_full(ws))
         return WSOCK_WOULD_BLOCK;
     s->in_window = s->is_close = 0;
-    s->borrowed = kind & WSOCK_BORROW ? (uint16_t)(kind & ~(unsigned)WSOCK_BORROW) : 0;
+    s->borrowed = kind & WSOCK_BORROW ? (uint16_t)(kind ^ WSOCK_BORROW) : 0;
     s->reference = (uint8_t)wsock__refers(ws, s);
     r = wsock__plan_frame(ws, s, wsock__first_byte(ws, kind));
     if (r == WSOCK_WOULD_BLOCK)
@@ -8746,10 +8816,20 @@ WSOCK_API int wsock_shutdown(wsock *ws, int code, const char *reason)
     return r;
 }
 
+/* The program gives up a request that it was to answer, whether or not the
+ * peer is still there: the next poll may free it. */
+static void wsock__unask(wsock *ws)
+{
+    if (!(ws->bits & WSOCK__ASKED))
+        return;
+    ws->bits &= ~(uint32_t)(WSOCK__ASKED | WSOCK__PENDING_REQUEST);
+    if (ws->io || (ws->bits & WSOCK__SERVER_OWNED))
+        wsock__list_work(ws, WSOCK__WORK_LOOK);
+}
+
 /* Closed before it was open. */
 static int wsock__close_early(wsock *ws)
 {
-    ws->bits &= ~(uint32_t)(WSOCK__ASKED | WSOCK__PENDING_REQUEST);
     wsock__note(ws, WSOCK_CANCELLED, WSOCK_OPERATION_CONNECT,
                 "closed before it was open");
     wsock__done(ws);
@@ -8762,11 +8842,14 @@ static int wsock__close_begin(wsock *ws, int code, const char *reason)
 {
     int r = WSOCK_OK;
     ws->bits |= WSOCK__DISCARD;
-    if (ws->phase != WSOCK__PHASE_OPEN)
+    if (ws->phase != WSOCK__PHASE_OPEN &&
+        !wsock__timer_is(ws, WSOCK__TIMER_STALL))
         return WSOCK_OK;
     if (!wsock__timer_is(ws, WSOCK__TIMER_CLOSE))
         wsock__timer_start(ws, WSOCK__TIMER_CLOSE,
                            ws->config->o.close_timeout);
+    if (ws->phase != WSOCK__PHASE_OPEN)
+        return WSOCK_OK; /* a response that is being taken */
     reason = reason ? reason : "";
     if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)))
         r = wsock__is_blocking(ws)
@@ -8781,12 +8864,14 @@ static int wsock__close_begin(wsock *ws, int code, const char *reason)
 static int wsock__close(wsock *ws, int code, const char *reason)
 {
     int r;
-    if (ws->phase == WSOCK__PHASE_DONE)
-        return ws->error;
     code = code == WSOCK_CLOSE_NO_STATUS ? 0 : code;
-    r = wsock__close_check(code, reason);
+    r = ws->phase == WSOCK__PHASE_DONE ? (int)WSOCK_OK
+                                       : wsock__close_check(code, reason);
     if (r != WSOCK_OK)
         return r;
+    wsock__unask(ws);
+    if (ws->phase == WSOCK__PHASE_DONE)
+        return ws->error;
     if (!wsock__is_blocking(ws))
         return ws->phase < WSOCK__PHASE_OPEN
                    ? wsock__close_early(ws)
@@ -8840,19 +8925,12 @@ WSOCK_API int wsock_abort(wsock *ws)
     if (!ws)
         return WSOCK_NO_MEMORY;
     wsock__enter(ws);
-    if (wsock__is_blocking(ws))
-        wsock__take_reading(ws);
-    if (ws->phase != WSOCK__PHASE_DONE) {
-        ws->bits &= ~(uint32_t)(WSOCK__ASKED | WSOCK__PENDING_REQUEST);
+    wsock__unask(ws);
+    if (ws->phase != WSOCK__PHASE_DONE)
         wsock__note(ws, WSOCK_ABORTED, WSOCK_OPERATION_CLOSE,
                     "ended by wsock_abort");
-        wsock__drop_output(ws, WSOCK_ABORTED);
-        wsock__done(ws);
-    } else {
-        wsock__drop_output(ws, WSOCK_ABORTED);
-    }
-    if (wsock__is_blocking(ws))
-        wsock__reading_ends(ws->loop);
+    wsock__drop_output(ws, WSOCK_ABORTED);
+    wsock__done(ws);
     wsock__exit(ws);
     return WSOCK_OK;
 }
@@ -8873,6 +8951,8 @@ static int wsock__receive_now(wsock *ws, wsock__receive *r)
         wsock__lent_release(ws);
     code = wsock__receive_loop(ws, r);
     ws->loop->direct_size = 0;
+    if (code == WSOCK_CANCELLED)
+        ws->loop->cancelled = 0;
     wsock__reading_ends(ws->loop);
     return code;
 }
@@ -8905,7 +8985,7 @@ WSOCK_API int wsock_wake(wsock *ws)
     if (l->shared || ws->config->o.flags & WSOCK_CORE_ONLY ||
         l->wake_write < 0)
         return WSOCK_INVALID_OPERATION;
-    wsock__wake(l->wake_write);
+    wsock__wake(l->wake_write, WSOCK__WAKE_CALL);
     if (l->io.wake)
         l->io.wake(l->io.user);
     return WSOCK_OK;
@@ -9086,17 +9166,6 @@ static int wsock__choose_subprotocol(wsock *ws, const char *name)
     return WSOCK_OK;
 }
 
-/* Nothing is agreed on after all. */
-static void wsock__drop_subprotocol(wsock *ws)
-{
-    wsock__rare *r = ws->rare;
-    if (r->subprotocol)
-        wsock__release(ws->loop->config, r->subprotocol,
-                       strlen(r->subprotocol) + 1);
-    r->subprotocol = NULL;
-    ws->subprotocol = 0;
-}
-
 /* see the API section */
 WSOCK_API int wsock_upgrade(wsock *ws, const char *subprotocol,
                             const char *const *headers)
@@ -9267,7 +9336,7 @@ static int wsock__take_head(wsock *ws)
     r->head_item = item;
     ws->bits |= WSOCK__HEAD_BY_HAND;
     item->taken = wsock__head_pack(
-        (char *)(item + 1),
+        (char *)wsock__block_bytes(item),
         (size_t)wsock__head_end(item->data, item->size));
     return WSOCK_OK;
 }
@@ -9290,7 +9359,7 @@ WSOCK_API int wsock_head_out(wsock *ws, size_t i, const char **name,
         r = wsock__take_head(ws);
     if (r != WSOCK_OK)
         return r;
-    p = (const char *)(ws->rare->head_item + 1);
+    p = (const char *)wsock__block_bytes(ws->rare->head_item);
     end = p + ws->rare->head_item->taken;
     *name = "";
     *value = p;
@@ -9353,7 +9422,8 @@ WSOCK_API int wsock_head_in(wsock *ws, const char *first_line,
     if (ws->error)
         return ws->error;
     if (ws->io || ws->loop->shared || ws->phase > WSOCK__PHASE_HANDSHAKE ||
-        wsock__has_input(ws) || (ws->in && ws->in->tail_size))
+        (ws->bits & WSOCK__ASKED) || wsock__has_input(ws) ||
+        (ws->in && ws->in->tail_size))
         return WSOCK_INVALID_OPERATION;
     wsock__begin(ws);
     if (!wsock__rare_get(ws))
@@ -9655,6 +9725,8 @@ static void wsock__accept_all(wsock__loop *l)
             break;
         }
     }
+    if (i == WSOCK__ACCEPTS)
+        l->filled = 1; /* there may be more */
     wsock__listener_check(l);
 }
 
@@ -9809,7 +9881,8 @@ static size_t wsock__memory_of(const wsock *ws)
         sum += l->outs.size + wsock__items_size(l, ws->out->head) +
                wsock__items_size(l, ws->out->sent);
     if (r) {
-        sum += l->rares.size + r->kept_capacity;
+        sum += l->rares.size + (r->kept ? r->kept_capacity : 0) +
+               wsock__items_size(l, r->head_item);
         if (r->dial)
             sum += ((const wsock__dial *)r->dial)->capacity;
         if (r->subprotocol)
@@ -9964,7 +10037,7 @@ WSOCK_API int wsock_server_wake(wsock_server *s)
         return WSOCK_NO_MEMORY;
     if (s->loop.wake_write < 0)
         return WSOCK_INVALID_OPERATION;
-    wsock__wake(s->loop.wake_write);
+    wsock__wake(s->loop.wake_write, WSOCK__WAKE_CALL);
     return WSOCK_OK;
 }
 
@@ -10111,7 +10184,9 @@ static int wsock__can_join(const wsock *ws, const wsock_server *s)
     const wsock_io *io = ws->io ? ws->io : ws->config->o.io;
     if (ws->loop->shared || ws->loop->fixed || ws->loop->threaded ||
         wsock__is_blocking(ws) || s->closing || s->loop.accepting ||
-        (ws->bits & WSOCK__CLOSE_REPORTED))
+        (ws->bits & WSOCK__CLOSE_REPORTED) ||
+        (!ws->io && ws->phase != WSOCK__PHASE_NEW &&
+         ws->phase != WSOCK__PHASE_DONE))
         return WSOCK_INVALID_OPERATION;
     if (!(ws->config->o.flags & WSOCK_NONBLOCKING) ||
         (io && io != &wsock__dial_io && !io->fd) ||
@@ -10168,11 +10243,19 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
     to = &s->loop;
     if (ws->io && ws->phase > WSOCK__PHASE_OPENING)
         wsock__flush_references(ws);
+    if (ws->rare && ws->rare->head && !ws->rare->kept)
+        wsock__keep_head(ws, ws->rare->head, ws->rare->head_size);
     if (!wsock__stash(ws) || !wsock__move_io(ws))
         return WSOCK_NO_MEMORY;
     timer = ws->timer;
     wsock__timer_stop(ws);
     wsock__unlist_work(ws);
+    if (from->stage && !to->stage) { /* lent payload is masked through it */
+        to->stage = from->stage;
+        from->stage = NULL;
+        ws->config->used -= from->stage_size;
+        to->config->used += to->stage_size;
+    }
     wsock__change_account(ws, to->config);
     wsock__part(ws);
     wsock__join(ws, to);
@@ -10288,6 +10371,8 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *s)
 #undef WSOCK__UNLIKELY
 #undef WSOCK__SEND_FLAGS
 #undef WSOCK__IOVLEN
+#undef WSOCK__WAKE_CALL
+#undef WSOCK__WAKE_LOOK
 
 #endif /* WSOCK_IMPLEMENTATION */
 

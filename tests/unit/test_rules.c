@@ -2577,6 +2577,59 @@ TEST(threads_a_send_takes_in_what_comes)
     free(data);
 }
 
+/* The rest of a message, and what stands behind it, that a send has taken in
+ * while it waited: the next receives wait for nothing. */
+static int pump_by_hand(void *user)
+{
+    solo *s = (solo *)user;
+    test_end *e = &s->link.end[0];
+    if (s->peer.log.size) { /* the rest comes */
+        bytes_put(&e->in, s->peer.log.data, s->peer.log.size);
+        bytes_clear(&s->peer.log);
+        return 1;
+    }
+    if (!e->capacity)
+        return 0;
+    e->capacity = 0; /* then there is room */
+    return 1;
+}
+
+TEST(threads_what_a_send_took_in_is_there)
+{
+    uint8_t *data = test_pattern(5000);
+    bytes b = { 0 };
+    size_t cut;
+    frame_put(&b, FIN | 2, 0, data, 5000);
+    frame_close(&b, 0, 1000, "");
+    for (cut = 4100; cut <= b.size; cut += cut < 4990 ? 300 : 1) {
+        static uint8_t text[4000];
+        wsock_status got;
+        int64_t before;
+        solo s;
+        test_note("cut at %lu", (unsigned long)cut);
+        solo_init(&s, NULL, NULL);
+        s.link.pump = pump_by_hand;
+        s.link.user = &s;
+        bytes_clear(&s.peer.log);
+        bytes_put(&s.peer.log, b.data + cut, b.size - cut);
+        bytes_put(&s.link.end[0].in, b.data, cut);
+        CHECK_RESULT(wsock_receive(s.ws, text, 4000, &got), WSOCK_OK);
+        CHECK_INT(got.bytes, 4000);
+        s.link.end[0].capacity = 10;
+        before = s.system.now;
+        CHECK_RESULT(wsock_send(s.ws, WSOCK_BINARY, data, 5000), WSOCK_OK);
+        CHECK_RESULT(wsock_receive(s.ws, text, 4000, &got), WSOCK_OK);
+        CHECK_INT(got.kind, WSOCK_BINARY);
+        CHECK_BYTES(text, got.bytes, data + 4000, 1000);
+        CHECK_RESULT(wsock_receive(s.ws, text, 4000, &got), WSOCK_OK);
+        CHECK_INT(got.kind, WSOCK_CLOSE);
+        CHECK_INT(s.system.now, before);
+        solo_free(&s);
+    }
+    bytes_free(&b);
+    free(data);
+}
+
 /* ...and a receive lets out what is queued: here the Pongs. */
 TEST(threads_a_receive_lets_out_what_is_queued)
 {
@@ -3959,6 +4012,7 @@ static const test_case tests[] = {
     TEST_ENTRY(threads_one_sender_and_one_receiver),
     TEST_ENTRY(threads_wait_outside_the_mutex),
     TEST_ENTRY(threads_a_send_takes_in_what_comes),
+    TEST_ENTRY(threads_what_a_send_took_in_is_there),
     TEST_ENTRY(threads_a_receive_lets_out_what_is_queued),
     TEST_ENTRY(threads_a_waiting_receive_ends_by_cancel_close_or_free),
     TEST_ENTRY(threads_wake_from_others_and_from_signal_handlers),
