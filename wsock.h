@@ -165,7 +165,8 @@
  * before they receive do not wait for each other.  Meanwhile any thread may
  * wsock_cancel(), wsock_close() or wsock_free() it, and a waiting
  * wsock_receive() returns WSOCK_CANCELLED; after wsock_free() no other call
- * may begin.  Different connections are independent: there are no globals.
+ * may begin.  Ask wsock_why() when a call has failed: until then another
+ * thread may be writing the account.  Different connections are independent: there are no globals.
  *
  * FOREIGN LOOPS  wsock_watches() lists the descriptors to wait for and
  * wsock_timeout() the longest wait; when either comes, poll with time 0 until
@@ -722,7 +723,8 @@ WSOCK_API int wsock_abort(wsock *ws);
  *   status  out  bytes and kind; unchanged unless WSOCK_OK is returned
  * A message that is larger than the buffer comes as several, all but the
  * last with WSOCK_FRAGMENT, whatever the framing on the wire was.  FRAGMENT
- * means that the buffer is full, or with WSOCK_PARTS that more is to come.
+ * means that the buffer is full, or with WSOCK_PARTS that more is to come, or
+ * that the call would have ended with nothing and no memory to keep the rest.
  * Text may be cut inside a character then.  kind WSOCK_CLOSE: the peer's
  * Close has come; see wsock_close_status(), then call wsock_close().
  * Returns  WSOCK_OK
@@ -763,8 +765,9 @@ WSOCK_API int wsock_poll(wsock *ws, wsock_event *event, int timeout);
  * soon; on a blocking handle the same as wsock_cancel().
  * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION without a transport, and on a
  *          server's connection: use wsock_server_wake().
- * Threads  any, and signal handlers, once wsock_dial() or wsock_attach() has
- *          begun (for wsock_connect(): has returned). */
+ * Threads  any, and signal handlers, between the return of wsock_connect(),
+ *          wsock_dial() or wsock_attach() and wsock_free().  While a blocking
+ *          one of these waits: signal handlers; threads use wsock_cancel(). */
 WSOCK_API int wsock_wake(wsock *ws);
 
 /* wsock_watches() -- what to wait for, for a loop of your own.
@@ -4861,9 +4864,10 @@ static int wsock__ask(wsock *ws, const char *head, size_t size, int upgrade)
     wsock__rare *r = ws->rare;
     wsock__request *q = (wsock__request *)(void *)wsock__kept_take(
         ws, wsock__request_room(size));
-    char *at = (char *)(q + 1);
+    char *at;
     if (!q)
         return wsock__refuse(ws, 503, "no memory for the request");
+    at = (char *)(q + 1);
     memmove(at, head, size);
     r->kept_size = wsock__request_room(size);
     r->head = at;
@@ -6429,7 +6433,7 @@ static int wsock__lookup_take(wsock__lookup *lookup, struct addrinfo **list,
  * as soon as that has failed, and the first that answers is taken. */
 
 enum {
-    WSOCK__RACERS = 4,
+    WSOCK__RACERS = 8,
     WSOCK__RACE_DELAY = 250 /* ms, RFC 8305 5 */
 };
 
@@ -6438,8 +6442,9 @@ typedef struct wsock__dial {
     wsock__lookup *lookup;      /* that runs, or NULL */
     wsock__addresses addresses;
     const struct addrinfo *next[2]; /* of the first one's family; of others */
-    int turn;                       /* whose turn it is */
-    int due;                        /* the next one may be tried */
+    int turn;    /* whose turn it is */
+    int due;     /* the next one may be tried */
+    int started; /* how many were */
     int fds[WSOCK__RACERS];
     int count;
     int error; /* errno of the last failure */
@@ -6511,6 +6516,7 @@ static void wsock__dial_more(wsock__dial *d)
             if (connect(fd, a->ai_addr, a->ai_addrlen) == 0 ||
                 errno == EINPROGRESS || errno == EINTR) {
                 wsock__watch_fd(d->owner, fd, 2);
+                d->started++;
                 d->fds[d->count++] = fd;
                 return;
             }
@@ -7229,20 +7235,18 @@ static void wsock__dial_timer(wsock *ws, wsock__dial *d)
 /* One step of a dial: OK, WANT or error. */
 static int wsock__dial_step(wsock *ws, wsock__dial *d)
 {
-    int names = d->lookup != NULL, count = d->count;
-    int r = wsock__dial_names(d);
+    int started = d->started, r = wsock__dial_names(d);
     if (r != WSOCK_OK)
         return r;
-    if (names || count == 0) { /* TCP begins here, and so does its time */
+    if (!started) { /* TCP begins here, and so does its time */
         int timeout = ws->config->o.connect_timeout;
         wsock__timer_stop(ws);
         d->deadline = timeout < 0 ? -1 : wsock__now(ws->loop) + timeout;
-        count = 0;
     }
     r = wsock__dial_race(d);
     if (r == WSOCK_WANT_WRITE && d->due) /* nobody has won meanwhile */
         wsock__dial_more(d);
-    if (r == WSOCK_WANT_WRITE && (d->due || d->count != count || count == 0))
+    if (r == WSOCK_WANT_WRITE && (d->due || d->started != started))
         wsock__dial_timer(ws, d);
     d->due = 0;
     return r;
@@ -7797,8 +7801,18 @@ static int wsock__pump_blocking(wsock *ws, int64_t deadline)
     return 1;
 }
 
-static int wsock__write_out(wsock *ws);
+static int wsock__write_out(wsock *ws, int reading);
 static int wsock__wait_closed(wsock *ws);
+
+/* A cancelled handshake is the end. */
+static void wsock__open_cancelled(wsock *ws)
+{
+    if (!ws->loop->cancelled)
+        return;
+    wsock__note(ws, WSOCK_CANCELLED, WSOCK_OPERATION_CONNECT,
+                "cancelled before it was open");
+    wsock__done(ws);
+}
 
 /* Wait for the handshake. */
 static int wsock__wait_open(wsock *ws)
@@ -7807,11 +7821,7 @@ static int wsock__wait_open(wsock *ws)
     wsock__reading_begins(ws->loop);
     while (ws->phase < WSOCK__PHASE_OPEN) {
         wsock__pump_blocking(ws, -1);
-        if (ws->loop->cancelled) {
-            wsock__note(ws, WSOCK_CANCELLED, WSOCK_OPERATION_CONNECT,
-                        "cancelled before it was open");
-            wsock__done(ws);
-        }
+        wsock__open_cancelled(ws);
         while (ws->phase == WSOCK__PHASE_HANDSHAKE && wsock__has_input(ws))
             wsock__handshake_in(ws);
         if (ws->phase != WSOCK__PHASE_OPEN)
@@ -7819,12 +7829,14 @@ static int wsock__wait_open(wsock *ws)
     }
     ws->bits &= ~(uint32_t)WSOCK__PENDING;
     ws->bits |= WSOCK__PENDING_RELEASE;
-    if (ws->phase == WSOCK__PHASE_OPEN)
-        wsock__write_out(ws);
-    else if (ws->role == WSOCK_SERVER) /* the refusal is to arrive */
+    if (ws->phase == WSOCK__PHASE_OPEN) {
+        wsock__write_out(ws, 1);
+        wsock__open_cancelled(ws);
+    } else if (ws->role == WSOCK_SERVER) { /* the refusal is to arrive */
         wsock__wait_closed(ws);
-    else
+    } else {
         wsock__done(ws);
+    }
     ws->loop->cancelled = 0;
     wsock__reading_ends(ws->loop);
     return ws->error;
@@ -7895,36 +7907,56 @@ static void wsock__turn_watch(wsock__loop *l, wsock_watch *watch)
     watch->wants = 1;
 }
 
+enum { WSOCK__SLICE = 50 }; /* ms, where no descriptor could be had */
+
+/* What a write waits for: the transport, another thread's word, and, if this
+ * thread is the reader, wsock_cancel(). */
+static void wsock__write_watches(wsock *ws, int wants, int reading,
+                                 struct pollfd p[3])
+{
+    wsock_watch watch[3];
+    int i;
+    wsock__turn_watch(ws->loop, &watch[1]);
+    watch[0].fd = wsock__io_fd(ws);
+    watch[0].wants = wants;
+    watch[2].fd = reading ? ws->loop->wake_read : -1;
+    watch[2].wants = 1;
+    for (i = 0; i < 3; i++)
+        wsock__pollfd_set(&p[i], &watch[i]);
+}
+
 /* Wait until the transport may be written, or read, whichever is wanted.
  * Returns what may be done. */
-static int wsock__wait_write(wsock *ws, int wants, int timeout)
+static int wsock__wait_write(wsock *ws, int wants, int reading, int timeout)
 {
     wsock__loop *l = ws->loop;
     const wsock_io *io = ws->io;
     void *user = ws->io_user;
-    wsock_watch watch[2];
-    struct pollfd p[2];
+    struct pollfd p[3];
     int r = 0;
-    watch[0].fd = wsock__io_fd(ws);
-    watch[0].wants = wants;
-    wsock__turn_watch(l, &watch[1]);
-    if (l->receiving && l->timing && l->next_due < l->until) {
+    wsock__write_watches(ws, wants, reading, p);
+    if (l->threaded && l->turn_read < 0 &&
+        (timeout < 0 || timeout > WSOCK__SLICE))
+        timeout = WSOCK__SLICE;
+    if (!reading && l->receiving && l->timing && l->next_due < l->until) {
         wsock__wake(l->wake_write, WSOCK__WAKE_LOOK); /* a timer of this */
         if (io->wake)       /* send's, which the receiver does not know of */
             io->wake(user);
     }
-    wsock__pollfd_set(&p[0], &watch[0]);
-    wsock__pollfd_set(&p[1], &watch[1]);
     wsock__wait_begins(l);
     if (io->wait)
         r = io->wait(user, wants, timeout);
     else
-        poll(p, 2, timeout);
+        poll(p, 3, timeout);
     wsock__wait_ends(l);
     if (r < 0 && ws->io)
         wsock__write_failed(ws);
     if (p[1].revents)
         wsock__wake_clear(l->turn_read);
+    if (p[2].revents)
+        wsock__woken(l);
+    else if (reading && io->wait)
+        wsock__wake_look(l);
     if (io->wait)
         return wants;
     return (p[0].revents & ~POLLOUT ? 1 : 0) |
@@ -7940,14 +7972,15 @@ static void wsock__send_timed_out(wsock *ws)
     wsock__done(ws);
 }
 
-/* Write the queue out, waiting for room. */
-static int wsock__write_out(wsock *ws)
+/* Write the queue out, waiting for room.  The thread is the reader (then
+ * nothing is read ahead, but a cancel ends it), or a sender. */
+static int wsock__write_out(wsock *ws, int reading)
 {
     wsock__loop *l = ws->loop;
     int64_t deadline = wsock__deadline(l, ws->config->o.send_timeout);
     uint32_t drops = l->drops;
     int ahead = 1;
-    while (ws->io && !wsock__flush(ws)) {
+    while (ws->io && !wsock__flush(ws) && !(reading && l->cancelled)) {
         int64_t now = deadline < 0 ? 0 : wsock__now(l);
         int wants = ws->bits & WSOCK__WRITE_WANTS_READ ? 1 : 2;
         if (deadline >= 0 && now >= deadline) {
@@ -7958,7 +7991,7 @@ static int wsock__write_out(wsock *ws)
             ahead = 1; /* it makes room, and this thread may go on then */
         else
             wants |= ahead;
-        wants = wsock__wait_write(ws, wants,
+        wants = wsock__wait_write(ws, wants, reading,
                                   deadline < 0
                                       ? -1
                                       : wsock__milliseconds(now, deadline));
@@ -8052,10 +8085,10 @@ static int wsock__receive_keep(wsock *ws, wsock__receive *r, int result)
     memset(&piece, 0, sizeof piece);
     piece.data = r->data;
     piece.size = r->filled;
-    if (wsock__assemble(ws, &piece) != WSOCK_OK)
-        return wsock__fail(ws, WSOCK_NO_MEMORY, 1011,
-                           "no memory for half a message");
-    return result;
+    if (wsock__assemble(ws, &piece) == WSOCK_OK)
+        return result;
+    wsock__receive_end(ws, r, ws->in->kind | WSOCK_FRAGMENT);
+    return WSOCK_OK; /* it cannot be kept, so it is handed out now */
 }
 
 static int wsock__receive_loop(wsock *ws, wsock__receive *r)
@@ -8657,7 +8690,7 @@ static int wsock__queued_apart(wsock *ws)
     if (!ws->io)
         return WSOCK_OK;
     if (wsock__is_blocking(ws))
-        return wsock__write_out(ws);
+        return wsock__write_out(ws, 0);
     if (ws->bits & WSOCK__STUCK)
         return WSOCK_OK;
     if (!l->corked || ws->out->queued >= WSOCK__CORK_MOST) {
@@ -8863,7 +8896,7 @@ static int wsock__close_begin(wsock *ws, int code, const char *reason)
 
 static int wsock__close(wsock *ws, int code, const char *reason)
 {
-    int r;
+    int r, early;
     code = code == WSOCK_CLOSE_NO_STATUS ? 0 : code;
     r = ws->phase == WSOCK__PHASE_DONE ? (int)WSOCK_OK
                                        : wsock__close_check(code, reason);
@@ -8876,8 +8909,9 @@ static int wsock__close(wsock *ws, int code, const char *reason)
         return ws->phase < WSOCK__PHASE_OPEN
                    ? wsock__close_early(ws)
                    : wsock__close_begin(ws, code, reason);
-    wsock__take_reading(ws);
-    if (ws->phase < WSOCK__PHASE_OPEN) {
+    early = ws->phase < WSOCK__PHASE_OPEN;
+    wsock__take_reading(ws); /* a dial ends by that */
+    if (early && ws->phase != WSOCK__PHASE_OPEN) {
         r = wsock__close_early(ws);
     } else {
         wsock__close_begin(ws, code, reason);
@@ -10285,10 +10319,10 @@ WSOCK_API int wsock_server_close(wsock_server *s)
     l->listening = 0;
     l->listen_due = 0;
     for (ws = l->all; ws; ws = ws->next)
-        if (ws->phase == WSOCK__PHASE_HANDSHAKE && (ws->bits & WSOCK__ASKED))
-            wsock__refuse(ws, 503, "the server is closing");
-        else
+        if (!(ws->bits & WSOCK__ASKED)) /* else the program has it still */
             wsock_close(ws, WSOCK_CLOSE_GOING_AWAY, NULL);
+        else if (ws->phase == WSOCK__PHASE_HANDSHAKE)
+            wsock__refuse(ws, 503, "the server is closing");
     return WSOCK_OK;
 }
 
