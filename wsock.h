@@ -953,7 +953,8 @@ WSOCK_API int wsock_broadcast(wsock_server *server, wsock *const *to,
  * after CLOSE, or when you like, before the server or after.  It counts as a
  * reading call on that connection.
  *   ws  in  a polled one (WSOCK_NONBLOCKING) without options.memory, just
- *           made or already connecting or open, with the server's allocator
+ *           made or already connecting or open, with the allocator and clock
+ *           of the server's options.system
  * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION, WSOCK_INVALID_PARAMETER: it is
  *          none such; its options.io has no `fd`; the server has closed or is
  *          driven by wsock_accept(); WSOCK_NO_MEMORY. */
@@ -9358,7 +9359,8 @@ WSOCK_API int wsock_output_done(wsock *ws, size_t size)
 static int wsock__take_head(wsock *ws)
 {
     wsock__rare *r = ws->rare;
-    wsock__item *item = ws->out ? ws->out->head : NULL;
+    wsock__item *item = ws->out ? ws->out->head : NULL, *body;
+    size_t head;
     if (!r || !item || item->taken || !item->is_head)
         return WSOCK_INVALID_OPERATION;
     ws->out->head = item->next;
@@ -9369,9 +9371,12 @@ static int wsock__take_head(wsock *ws)
     wsock__out_settle(ws);
     r->head_item = item;
     ws->bits |= WSOCK__HEAD_BY_HAND;
-    item->taken = wsock__head_pack(
-        (char *)wsock__block_bytes(item),
-        (size_t)wsock__head_end(item->data, item->size));
+    head = (size_t)wsock__head_end(item->data, item->size);
+    if (head < item->size && /* a refusal's body is left for the output */
+        (body = wsock__queue_block(ws, item->size - head)) != NULL)
+        memcpy(wsock__block_bytes(body), item->data + head,
+               item->size - head);
+    item->taken = wsock__head_pack((char *)wsock__block_bytes(item), head);
     return WSOCK_OK;
 }
 
@@ -9717,16 +9722,25 @@ static int wsock__accept_one(wsock__loop *l, int fd)
     return 0;
 }
 
+static wsock *wsock__oldest_handshake(const wsock__loop *l, unsigned timer)
+{
+    wsock *ws = l->timers[timer].first;
+    while (ws && !(ws->bits & WSOCK__UNFINISHED))
+        ws = ws->timer_next; /* one that was added */
+    return ws;
+}
+
 /* Room for one more handshake: the oldest gives way, as those who mean well
  * are done with theirs in no time.  0: there is no such one. */
 static int wsock__handshake_room(wsock__loop *l)
 {
-    wsock *oldest = l->timers[WSOCK__TIMER_HANDSHAKE].first;
+    wsock *oldest;
     if (l->handshakes < l->config->o.max_handshakes)
         return 1;
+    oldest = wsock__oldest_handshake(l, WSOCK__TIMER_OVERDUE);
     if (!oldest)
-        oldest = l->timers[WSOCK__TIMER_OVERDUE].first;
-    if (!oldest || !(oldest->bits & WSOCK__UNFINISHED))
+        oldest = wsock__oldest_handshake(l, WSOCK__TIMER_HANDSHAKE);
+    if (!oldest)
         return 0;
     wsock__note(oldest, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
                 "options.max_handshakes is reached");
@@ -10209,7 +10223,8 @@ WSOCK_API int wsock_broadcast(wsock_server *s, wsock *const *to,
 
 static int wsock__same_system(const wsock_system *a, const wsock_system *b)
 {
-    return a->alloc == b->alloc && a->free == b->free && a->user == b->user;
+    return a->alloc == b->alloc && a->free == b->free && a->now == b->now &&
+           a->user == b->user;
 }
 
 /* The loop can wait for its transport, if it has one. */

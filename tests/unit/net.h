@@ -424,6 +424,7 @@ typedef struct channel_end {
     size_t at;
     int ended;        /* the other end will write no more */
     int dead;         /* reads and writes fail from now on */
+    int mute;         /* only writes do */
     int inside;       /* a callback is running */
     int overlaps;     /* another began meanwhile: none may */
     int waiting;      /* threads in `wait` */
@@ -491,7 +492,7 @@ TEST_FN ptrdiff_t channel_write(void *user, const wsock_buf *bufs,
     channel_enter(e);
     n = to->in.size - to->at;
     room = n < e->of->capacity ? e->of->capacity - n : 0;
-    if (e->dead || to->closed) {
+    if (e->dead || e->mute || to->closed) {
         result = WSOCK_TRANSPORT_ERROR;
     } else if (!room) {
         result = WSOCK_WANT_WRITE;

@@ -2153,6 +2153,43 @@ TEST(queue_broadcasts_and_who_is_passed_over)
     hall_free(&h);
 }
 
+/* Those whose queue is at send_limit are skipped and counted, "and get DRAIN
+ * later"; the others have it. */
+TEST(queue_broadcasts_skip_full_queues)
+{
+    static char big[300000];
+    wsock_options o = options_with(0);
+    bytes log = { 0 };
+    int room = 4096;
+    hall h;
+    o.send_limit = 10000;
+    hall_init(&h, &o);
+    hall_join(&h, 1);
+    hall_join(&h, 0);
+    setsockopt(raw_other_end(h.fd[0]), SOL_SOCKET, SO_SNDBUF, &room,
+               sizeof room);
+    CHECK_RESULT(wsock_send(h.ws[0], WSOCK_BINARY, big, sizeof big),
+                 WSOCK_OK);
+    hall_run(&h);
+    CHECK(wsock_queued(h.ws[0]) >= 10000);
+    CHECK_INT(wsock_broadcast(h.server, NULL, 0, WSOCK_TEXT, "news", 4), 1);
+    CHECK_INT(wsock_broadcast(h.server, h.ws, 1, WSOCK_TEXT, "news", 4), 1);
+    CHECK_INT(wsock_broadcast(h.server, h.ws + 1, 1, WSOCK_TEXT, "", 0), 0);
+    CHECK_INT(h.drains, 0);
+    CHECK_INT(hall_take(&h, 0, sizeof big + 10), 0);
+    hall_run(&h);
+    CHECK_INT(h.drains, 1);
+    CHECK_INT(wsock_broadcast(h.server, NULL, 0, WSOCK_TEXT, "more", 4), 0);
+    CHECK_INT(hall_take(&h, 0, sizeof big + 16), 0);
+    CHECK_STR(raw_frames(&h.in[0], &log),
+              "binary 300000 bytes\ntext \"more\"\n");
+    CHECK_INT(hall_take(&h, 1, 6 + 2 + 6), 0);
+    CHECK_STR(raw_frames(&h.in[1], &log),
+              "text \"news\"\ntext \"\"\ntext \"more\"\n");
+    bytes_free(&log);
+    hall_free(&h);
+}
+
 /* ---------------------------------------------------------- backpressure -- */
 
 /* "send_limit is soft: below it a message is taken whole, at it WOULD_BLOCK
@@ -3465,6 +3502,53 @@ static int dead_and_other(black_hole holes[2])
     return port;
 }
 
+/* A late poll (see results_a_late_poll_..) during a race: the connection that
+ * stands by then is taken, whatever time it is. */
+TEST(lookup_a_late_poll_takes_the_connection_that_stands)
+{
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
+    int fd = raw_listen("127.0.0.1", 0, 8), peer, threads = net_threads();
+    wsock_watch list[8];
+    struct pollfd p;
+    test_system system;
+    bytes in = { 0 };
+    char url[64];
+    wsock_event e;
+    wsock *ws;
+    size_t i, n;
+    guard();
+    test_system_init(&system);
+    o.system = &system.system;
+    lookup_set("127.0.0.1", "127.0.0.2", 0);
+    snprintf(url, sizeof url, "ws://late.test:%d/", net_port(fd));
+    ws = wsock_connect(url, &o);
+    while (connecting_watches(ws) < 1)
+        CHECK_INT(wsock_poll(ws, &e, 0), 0);
+    n = wsock_watches(ws, list, 8);
+    p.fd = -1;
+    for (i = 0; i < n && i < 8; i++)
+        if (list[i].wants & 2)
+            p.fd = (int)list[i].fd;
+    p.events = POLLOUT;
+    p.revents = 0;
+    CHECK_INT(poll(&p, 1, -1), 1); /* TCP stands */
+    system.now += 60000;
+    for (i = 0; i < 5; i++)
+        CHECK_INT(wsock_poll(ws, &e, 0), 0);
+    CHECK_RESULT(wsock_error(ws), WSOCK_OK);
+    peer = accept(fd, NULL, NULL);
+    raw_wait(peer);
+    raw_read(peer, &in);
+    check_prefix(bytes_str(&in), "GET / HTTP/1.1\r\n");
+    wsock_free(ws);
+    close(peer);
+    close(fd);
+    lookup_wait_idle();
+    net_wait_threads(threads);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&in);
+}
+
 /* "Its wait object and the raced sockets show up in wsock_watches, asked
  * again after every poll." */
 TEST(lookup_shows_up_in_the_watches)
@@ -4001,6 +4085,7 @@ static const test_case tests[] = {
     TEST_ENTRY(queue_newer_pongs_replace_older),
     TEST_ENTRY(queue_broadcasts_are_shared),
     TEST_ENTRY(queue_broadcasts_and_who_is_passed_over),
+    TEST_ENTRY(queue_broadcasts_skip_full_queues),
     TEST_ENTRY(backpressure_send_limit_is_soft),
     TEST_ENTRY(backpressure_a_server_reads_nothing_at_the_limit),
     TEST_ENTRY(backpressure_pause_does_the_same),
@@ -4037,6 +4122,7 @@ static const test_case tests[] = {
     TEST_ENTRY(lookup_runs_on_a_detached_helper_with_signals_blocked),
     TEST_ENTRY(lookup_outlives_the_connection),
     TEST_ENTRY(lookup_has_a_timeout),
+    TEST_ENTRY(lookup_a_late_poll_takes_the_connection_that_stands),
     TEST_ENTRY(lookup_shows_up_in_the_watches),
     TEST_ENTRY(lookup_timeout_is_0_while_work_is_waiting),
     TEST_ENTRY(lookup_of_localhost_and_numbers_takes_no_helper),

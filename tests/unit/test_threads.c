@@ -779,6 +779,32 @@ TEST(cancel_inside_a_message)
     pair_free(&p);
 }
 
+/* A message that has come does not eat the cancel up: if this receive hands
+ * it out, the next one is cancelled. */
+TEST(cancel_beside_a_message)
+{
+    int kind, turn;
+    EACH_KIND(kind)
+        for (turn = 0; turn < net_small(20, 5); turn++) {
+            uint8_t data[64];
+            wsock_status got;
+            int i, messages = 0, cancels = 0;
+            pair p;
+            test_note("over %s", kind_names[kind]);
+            pair_init(&p, kind, NULL, NULL);
+            CHECK_RESULT(wsock_send(p.ws[1], WSOCK_TEXT, "x", 1), WSOCK_OK);
+            CHECK_RESULT(wsock_cancel(p.ws[0]), WSOCK_OK);
+            for (i = 0; i < 2; i++) {
+                int r = wsock_receive(p.ws[0], data, sizeof data, &got);
+                messages += r == WSOCK_OK;
+                cancels += r == WSOCK_CANCELLED;
+            }
+            CHECK_INT(messages, 1);
+            CHECK_INT(cancels, 1);
+            pair_free(&p);
+        }
+}
+
 /* What a cancelled dial leaves behind. */
 static void check_cancelled(talk *dial)
 {
@@ -886,6 +912,35 @@ TEST(cancel_a_dial_of_a_transport_of_ours)
     check_cancelled(&dial);
     s.channel.end[1].closed = 1; /* was never used */
     channel_free(&s.channel);
+}
+
+static void *talk_attach(void *user)
+{
+    talk *t = (talk *)user;
+    channel_end *e = (channel_end *)wsock_user(t->ws);
+    t->result = wsock_attach(t->ws, &e->of->io[e->side]);
+    return NULL;
+}
+
+/* ...and a server's end that waits because its answer is not taken. */
+TEST(cancel_an_attach_whose_answer_is_not_taken)
+{
+    wsock_options o = patient_options();
+    channel c;
+    talk t;
+    guard();
+    o.send_timeout = WSOCK_NEVER;
+    channel_init(&c, 10);
+    o.user = &c.end[1];
+    bytes_text(&c.end[1].in, TEST_REQUEST);
+    talk_start(&t, talk_attach, wsock_new(WSOCK_SERVER, NULL, &o), 0, 1);
+    channel_await_full(&c, 1);
+    CHECK_RESULT(wsock_cancel(t.ws), WSOCK_OK);
+    talk_join(&t);
+    CHECK_RESULT(t.result, WSOCK_CANCELLED);
+    wsock_free(t.ws);
+    c.end[0].closed = 1; /* was never used */
+    channel_free(&c);
 }
 
 /* The same by wsock_free(): it waits for the dial, which ends. */
@@ -1216,6 +1271,50 @@ TEST(the_peer_dies_while_both_wait)
     }
 }
 
+/* Writing fails, and there is nothing to be read: the thread that waits for
+ * something to read hears of it all the same. */
+TEST(writing_fails_while_a_receive_waits)
+{
+    talk in;
+    pair p;
+    pair_init(&p, OVER_CHANNEL, NULL, NULL);
+    talk_start(&in, talk_once, p.ws[0], 0, 1);
+    channel_await(&p.channel, 0);
+    pthread_mutex_lock(&p.channel.lock);
+    p.channel.end[0].mute = 1;
+    pthread_mutex_unlock(&p.channel.lock);
+    CHECK_RESULT(wsock_send(p.ws[0], WSOCK_TEXT, "x", 1),
+                 WSOCK_CONNECTION_LOST);
+    talk_join(&in);
+    CHECK_RESULT(in.result, WSOCK_CONNECTION_LOST);
+    CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_CONNECTION_LOST);
+    pair_free(&p);
+}
+
+/* stall_timeout is all that is timed: a peer that takes nothing ends both. */
+TEST(a_stall_ends_both)
+{
+    wsock_options control = control_options(), o = patient_options();
+    int kind;
+    o.keepalive_interval = o.send_timeout = WSOCK_NEVER;
+    o.stall_timeout = 300;
+    EACH_KIND(kind) {
+        talk in, out;
+        pair p;
+        test_note("over %s", kind_names[kind]);
+        pair_init(&p, kind, &o, &control);
+        talk_start(&in, talk_once, p.ws[0], 0, 1);
+        await_receive(&p);
+        talk_start(&out, talk_too_much, p.ws[0], 0, 1);
+        talk_join(&out);
+        talk_join(&in);
+        CHECK_RESULT(out.result, WSOCK_TIMED_OUT);
+        CHECK_RESULT(in.result, WSOCK_TIMED_OUT);
+        CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_TIMED_OUT);
+        pair_free(&p);
+    }
+}
+
 /* A send whose time is up ends a receive that waits, too. */
 TEST(a_send_that_times_out_ends_the_receive)
 {
@@ -1498,9 +1597,11 @@ static const test_case tests[] = {
     TEST_ENTRY(the_sender_is_told_when_the_receiver_leaves),
     TEST_ENTRY(cancel_a_receive),
     TEST_ENTRY(cancel_inside_a_message),
+    TEST_ENTRY(cancel_beside_a_message),
     TEST_ENTRY(cancel_a_dial_that_waits_for_an_answer),
     TEST_ENTRY(cancel_a_dial_that_has_no_connection_yet),
     TEST_ENTRY(cancel_a_dial_of_a_transport_of_ours),
+    TEST_ENTRY(cancel_an_attach_whose_answer_is_not_taken),
     TEST_ENTRY(free_while_a_dial_waits),
     TEST_ENTRY(close_while_a_receive_waits),
     TEST_ENTRY(free_while_a_receive_waits),
@@ -1512,6 +1613,8 @@ static const test_case tests[] = {
     TEST_ENTRY(wake_a_receive_from_a_signal_handler),
     TEST_ENTRY(wake_a_poll_over_a_transport_of_ours),
     TEST_ENTRY(the_peer_dies_while_both_wait),
+    TEST_ENTRY(writing_fails_while_a_receive_waits),
+    TEST_ENTRY(a_stall_ends_both),
     TEST_ENTRY(a_send_that_times_out_ends_the_receive),
     TEST_ENTRY(schedules_by_seed),
     TEST_ENTRY(freed_at_any_moment),
