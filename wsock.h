@@ -493,8 +493,9 @@ typedef struct wsock_io {
      * thread or signal handler, until wsock_free(), also after `close`.
      * NULL: `fd` is waited on, or a `wait` goes on until its time is up. */
     void (*wake)(void *user);
-    /* The socket to wait on, or -1.  NULL: none; a poll call then tries
-     * every time and never waits. */
+    /* The socket to wait on, or -1: none now.  NULL: never one.  Without one
+     * a poll call tries every time and never waits.  In a server's loop (see
+     * wsock_server_add) there is to be one whenever WANT was returned. */
     intptr_t (*fd)(void *user);
     /* After an error: fill in os_code, tls_code, and text (memory that lives
      * until `close`); a field left alone keeps its general value.  NULL:
@@ -506,7 +507,8 @@ typedef struct wsock_io {
 } wsock_io;
 
 /* What the library takes from the system.  A NULL callback means the
- * default: malloc and free, the monotonic clock, the OS's secure source. */
+ * default: malloc and free, the monotonic clock, the OS's secure source.
+ * Accepted connections may call theirs from several threads at once. */
 typedef struct wsock_system {
     void *(*alloc)(void *user, size_t size); /* NULL when out of memory */
     void (*free)(void *user, void *memory, size_t size);
@@ -622,8 +624,8 @@ WSOCK_API int wsock_dial(wsock *ws);
  *           called once, at the latest by wsock_free(), also when the
  *           handshake fails
  * Returns  as wsock_dial(); WSOCK_INVALID_PARAMETER: io lacks a callback.
- *          After that, WSOCK_INVALID_OPERATION or a failure that the handle
- *          had before, io stays yours. */
+ *          After that, WSOCK_INVALID_OPERATION, WSOCK_NO_MEMORY (not sticky)
+ *          or a failure that the handle had before, io stays yours. */
 WSOCK_API int wsock_attach(wsock *ws, const wsock_io *io);
 
 /* wsock_free() -- end a connection at once and release it.
@@ -904,7 +906,8 @@ WSOCK_API int wsock_server_poll(wsock_server *server, wsock_event *event,
 /* wsock_upgrade() -- answer a REQUEST with 101: the connection is open, OPEN
  * follows, and in the end CLOSE.
  *   subprotocol  in  one that the client offered, whether or not it stands in
- *                    options.subprotocols; NULL: none.  Copied
+ *                    options.subprotocols (with options.memory: it must);
+ *                    NULL: none.  Copied
  *   headers      in  "Name: value" list, NULL-terminated, added to those of
  *                    options.headers; NULL: none.  Borrowed until return
  * Returns  WSOCK_OK
@@ -1438,12 +1441,13 @@ struct wsock__loop {
     uint8_t random_left;
     uint8_t listening; /* the listener is watched */
     uint8_t waited;    /* this call has asked the kernel */
-    uint8_t filled;    /* since then a read has filled its buffer */
+    uint8_t filled;    /* since then there was something to do */
     uint8_t threaded;  /* a blocking connection's: the mutex is in use */
     uint8_t receiving; /* a thread is in a reading call */
     uint8_t cancelled; /* which is to return: WSOCK__CANCEL_... */
     uint8_t claims;    /* threads that wait to be in one */
-    uint32_t drops;    /* how often a queue was given up */
+    uint32_t drops;    /* how often a queue was given up, */
+    uint32_t receives; /* and a reading call has ended */
     uint8_t freeing;   /* wsock_free() waits for the others to leave */
     uint8_t random[WSOCK__RANDOM_POOL];
 
@@ -1458,6 +1462,7 @@ struct wsock__loop {
     size_t events, bytes; /* since a poll has returned 0; see */
     size_t bytes_most;    /* options.poll_messages and poll_bytes */
     size_t turns;         /* left of the work list's round */
+    int rounds;           /* how many this poll has made */
     int inside;           /* threads in calls, */
     int waiting; /* and those of them that wait, without the mutex */
     const wsock_io *late_io; /* to be closed when nobody waits on it */
@@ -2622,15 +2627,15 @@ static void wsock__put_status(wsock__text *t, int status)
 /* A refusal.  Every one names the version (RFC 6455 4.2.2 item 4, 4.4), as
  * an old client may have failed over anything else first. */
 static void wsock__compose_refusal(wsock__text *t, int status, int with_body,
-                                   const char *body)
+                                   int with_head, const char *body)
 {
     wsock__put_status(t, status);
     if (status == 426)
         wsock__put_header(t, "Upgrade", "websocket");
     wsock__put_header(t, "Connection",
                       status == 426 ? "Upgrade, close" : "close");
-    if (status == 405) /* RFC 7231 6.5.5 */
-        wsock__put_header(t, "Allow", "GET");
+    if (status == 405) /* RFC 9110 15.5.6 */
+        wsock__put_header(t, "Allow", with_head ? "GET, HEAD" : "GET");
     wsock__put_header(t, "Sec-WebSocket-Version", "13");
     wsock__put_header(t, "Content-Type", "text/plain");
     wsock__puts(t, "Content-Length: ");
@@ -2680,7 +2685,7 @@ static size_t wsock__head_room(const wsock__plan *p, int role,
             longest = *list;
     wsock__compose_accept(&t, &p->o, "0123456789012345678901234567",
                           longest, p->o.extensions ? ~0U : 0, NULL);
-    wsock__compose_refusal(&refusal, 431, 1, wsock__longest_refusal);
+    wsock__compose_refusal(&refusal, 431, 1, 0, wsock__longest_refusal);
     return t.size > refusal.size ? t.size : refusal.size;
 }
 
@@ -4023,6 +4028,8 @@ static void wsock__drop_output(wsock *ws, int code)
     wsock__out_settle(ws);
 }
 
+static void wsock__wake_all(wsock__loop *l, const wsock_io *io, void *user);
+
 /* Writing failed.  What the peer sent before, perhaps its Close, can still
  * be read: the connection ends when reading does. */
 static void wsock__write_failed(wsock *ws)
@@ -4032,6 +4039,8 @@ static void wsock__write_failed(wsock *ws)
     ws->bits |= WSOCK__WRITE_DEAD;
     wsock__drop_output(ws, ws->error);
     wsock__list_work(ws, WSOCK__WORK_READ);
+    if (ws->loop->receiving && ws->loop->waiting)
+        wsock__wake_all(ws->loop, ws->io, ws->io_user);
 }
 
 enum { WSOCK__GATHER = 64 }; /* pieces in one write */
@@ -4627,6 +4636,12 @@ static void wsock__begin(wsock *ws)
 
 /* ---- the server's side */
 
+/* Are requests the program's to answer? */
+static int wsock__asks(const wsock *ws)
+{
+    return (ws->config->o.flags & WSOCK_REQUESTS) != 0;
+}
+
 static void wsock__compose_answer(const wsock *ws, wsock__text *t,
                                   const wsock__head_parts *parts)
 {
@@ -4640,7 +4655,8 @@ static void wsock__compose_answer(const wsock *ws, wsock__text *t,
     }
     if (r->failure.http_status) {
         wsock__compose_refusal(t, r->failure.http_status,
-                               !(ws->bits & WSOCK__NO_BODY), r->text);
+                               !(ws->bits & WSOCK__NO_BODY), wsock__asks(ws),
+                               r->text);
         return;
     }
     if (t->at)
@@ -4684,12 +4700,6 @@ static int wsock__is_target(const char *s, size_t n)
     if (i < n)
         wsock__skip_host(s + i, s + n, &host);
     return i < n && host > 0;
-}
-
-/* Are requests the program's to answer? */
-static int wsock__asks(const wsock *ws)
-{
-    return (ws->config->o.flags & WSOCK_REQUESTS) != 0;
 }
 
 /* The request line: method, target, version (RFC 6455 4.2.1 item 1). */
@@ -6294,6 +6304,7 @@ static int wsock__reading_begins(wsock__loop *l)
 static void wsock__reading_ends(wsock__loop *l)
 {
     l->receiving = 0;
+    l->receives++;
     if (!l->threaded)
         return;
     wsock__someone_left(l);
@@ -6882,8 +6893,8 @@ static inline void wsock__wait_epoll(wsock__loop *l, int timeout)
                                 WSOCK__BATCH, timeout);
     if (l->ready_count < 0 && errno == EINTR)
         l->interrupted = 1;
-    if (l->ready_count == WSOCK__BATCH)
-        l->filled = 1; /* there may be more */
+    if (l->ready_count > 0)
+        l->filled = 1; /* what comes of it is looked at, too */
 }
 
 /* The next connection that the last wait found; NULL: there are no more. */
@@ -6975,7 +6986,7 @@ static size_t wsock__all_watches(const wsock__loop *l, wsock_watch *list,
     return n;
 }
 
-enum { WSOCK__FEW = 8 };
+enum { WSOCK__FEW = WSOCK__RACERS + 2 }; /* with wake-up and look-up */
 
 /* An array for all descriptors; few of them need no memory. */
 static struct pollfd *wsock__pollfds(wsock__loop *l, size_t n,
@@ -7054,8 +7065,10 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
     wsock__wait_ends(l);
     if (ready < 0 && e == EINTR)
         l->interrupted = 1;
-    if (ready > 0)
+    if (ready > 0) {
+        l->filled = 1;
         wsock__polled_all(l, list, n);
+    }
 }
 
 /* Was wsock_wake() called meanwhile?  For waits that do not see it. */
@@ -7069,13 +7082,38 @@ static void wsock__wake_look(wsock__loop *l)
         wsock__woken(l);
 }
 
+static void wsock__wait_failed(wsock *ws)
+{
+    wsock__note_io(ws, WSOCK_IO_ERROR, WSOCK_OPERATION_RECEIVE,
+                   "waiting for the transport failed");
+    wsock__done(ws);
+}
+
+enum { WSOCK__SLICE = 20 }; /* ms, where there is nothing to wait on */
+
+/* A blocking call on a transport that has no descriptor now: a short rest. */
+static void wsock__wait_slice(wsock__loop *l, int timeout)
+{
+    struct pollfd p;
+    p.fd = l->wake_read;
+    p.events = POLLIN;
+    p.revents = 0;
+    if (timeout < 0 || timeout > WSOCK__SLICE)
+        timeout = WSOCK__SLICE;
+    wsock__wait_begins(l);
+    poll(&p, 1, timeout);
+    wsock__wait_ends(l);
+}
+
 /* A transport of the program's with a wait of its own, or none. */
 static void wsock__wait_io(wsock__loop *l, wsock *ws, int timeout)
 {
     const wsock_io *io = ws->io;
     int r = 0;
-    if (!io->wait) {
+    if (!io->wait && !wsock__is_blocking(ws)) {
         l->interrupted = 1; /* nothing to wait on: try again next time */
+    } else if (!io->wait) {
+        wsock__wait_slice(l, timeout);
     } else if (timeout != 0) {
         void *user = ws->io_user;
         int wants = (int)wsock__interest(ws);
@@ -7086,9 +7124,7 @@ static void wsock__wait_io(wsock__loop *l, wsock *ws, int timeout)
     if (ws->phase == WSOCK__PHASE_DONE)
         return;
     if (r < 0) {
-        wsock__note_io(ws, WSOCK_IO_ERROR, WSOCK_OPERATION_RECEIVE,
-                       "waiting for the transport failed");
-        wsock__done(ws);
+        wsock__wait_failed(ws);
         return;
     }
     wsock__wake_look(l);
@@ -7106,7 +7142,7 @@ static inline void wsock__wait(wsock__loop *l, int timeout)
     }
 #endif
     if (!l->shared && ws && ws->io && ws->no_socket &&
-        (ws->io->wait || !ws->io->fd))
+        (ws->io->wait || wsock__io_fd(ws) < 0))
         wsock__wait_io(l, ws, timeout);
     else
         wsock__wait_poll(l, timeout);
@@ -7680,13 +7716,16 @@ WSOCK__INLINE wsock *wsock__work_take(wsock__loop *l, unsigned *work)
     return ws;
 }
 
+enum { WSOCK__ROUNDS = 256 }; /* of a poll with time 0, as a last resort */
+
 /* Is it time for the pump to return? */
 static int wsock__is_time(wsock__loop *l, int64_t deadline)
 {
     if (l->timers[WSOCK__TIMER_OVERDUE].first)
         return 0; /* the last look was had: now it is decided */
-    if (deadline == 0 && (l->filled || l->listings != l->listings_before))
-        return 0; /* there is more to read, or the last round left work */
+    if (deadline == 0 && l->rounds < WSOCK__ROUNDS &&
+        (l->filled || l->listings != l->listings_before))
+        return 0; /* the kernel may have more, or the last round left work */
     if (l->interrupted) {
         l->interrupted = 0;
         return 1;
@@ -7712,6 +7751,7 @@ WSOCK__INLINE int wsock__pump(wsock__loop *l, int64_t deadline)
         if (l->waited && wsock__is_time(l, deadline))
             return 0;
         l->filled = 0;
+        l->rounds++;
         wsock__wait_once(l, deadline);
         l->turns = l->listed;
         l->listings_before = l->listings;
@@ -7761,6 +7801,7 @@ static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
 {
     int64_t deadline = wsock__deadline(l, timeout);
     l->waited = 0;
+    l->rounds = 0;
     do {
         wsock *ws = l->current;
         if (!ws)
@@ -7872,10 +7913,19 @@ static size_t wsock__ahead_room(wsock *ws)
     return need < most ? need : most;
 }
 
+/* The transport has failed: nothing more is asked of it.  But what came before
+ * is for the next receive, perhaps the peer's Close. */
+static void wsock__read_ahead_failed(wsock *ws)
+{
+    wsock__note_io(ws, WSOCK_CONNECTION_LOST, WSOCK_OPERATION_RECEIVE,
+                   "the connection was lost");
+    ws->bits |= WSOCK__WRITE_DEAD;
+    wsock__drop_output(ws, ws->error);
+}
+
 /* A send waits and nobody receives: take in what has come, so that a peer
  * that sends too, and reads only then, goes on.  Returns what to wait for
- * before the next read; 0: there is no more to be had, and what stands behind
- * it, an end or an error, is for the next receive. */
+ * before the next read; 0: there is no more to be had. */
 static int wsock__read_ahead(wsock *ws)
 {
     size_t room;
@@ -7890,8 +7940,12 @@ static int wsock__read_ahead(wsock *ws)
     n = ws->io->read(ws->io_user, ws->in->tail + ws->in->tail_size, room);
     if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE)
         return n == WSOCK_WANT_READ ? 1 : 2;
-    if (n <= 0 || (size_t)n > room)
+    if (n <= 0 || (size_t)n > room) {
+        ws->bits |= WSOCK__END_OF_STREAM; /* behind what is there */
+        if (n != 0)
+            wsock__read_ahead_failed(ws);
         return 0;
+    }
     ws->in->tail_size += (size_t)n;
     ws->bits |= WSOCK__HEARD;
     wsock__list_work(ws, WSOCK__WORK_LOOK | WSOCK__WORK_READ);
@@ -7907,8 +7961,6 @@ static void wsock__turn_watch(wsock__loop *l, wsock_watch *watch)
     watch->fd = l->turn_read;
     watch->wants = 1;
 }
-
-enum { WSOCK__SLICE = 50 }; /* ms, where no descriptor could be had */
 
 /* What a write waits for: the transport, another thread's word, and, if this
  * thread is the reader, wsock_cancel(). */
@@ -7951,7 +8003,7 @@ static int wsock__wait_write(wsock *ws, int wants, int reading, int timeout)
         poll(p, 3, timeout);
     wsock__wait_ends(l);
     if (r < 0 && ws->io)
-        wsock__write_failed(ws);
+        wsock__wait_failed(ws);
     if (p[1].revents)
         wsock__wake_clear(l->turn_read);
     if (p[2].revents)
@@ -7979,7 +8031,7 @@ static int wsock__write_out(wsock *ws, int reading)
 {
     wsock__loop *l = ws->loop;
     int64_t deadline = wsock__deadline(l, ws->config->o.send_timeout);
-    uint32_t drops = l->drops;
+    uint32_t drops = l->drops, receives = l->receives;
     int ahead = 1;
     while (ws->io && !wsock__flush(ws) && !(reading && l->cancelled)) {
         int64_t now = deadline < 0 ? 0 : wsock__now(l);
@@ -7988,9 +8040,9 @@ static int wsock__write_out(wsock *ws, int reading)
             wsock__send_timed_out(ws);
             break;
         }
-        if (l->receiving)
-            ahead = 1; /* it makes room, and this thread may go on then */
-        else
+        if (receives != l->receives) /* it has made room */
+            ahead = 1, receives = l->receives;
+        if (!l->receiving)
             wants |= ahead;
         wants = wsock__wait_write(ws, wants, reading,
                                   deadline < 0
@@ -8003,6 +8055,14 @@ static int wsock__write_out(wsock *ws, int reading)
     if (drops == l->drops) /* whatever happened then, it was taken */
         return WSOCK_OK;
     return l->freeing ? (int)WSOCK_CANCELLED : wsock__ended(ws);
+}
+
+/* Has a send met the end of the stream, and is all before it read? */
+static int wsock__is_read_out(const wsock *ws)
+{
+    return (ws->bits & WSOCK__END_OF_STREAM) &&
+           ws->phase == WSOCK__PHASE_OPEN && !wsock__has_input(ws) &&
+           !(ws->work & WSOCK__WORK_LOOK); /* half a head may be left */
 }
 
 /* A receive in progress. */
@@ -8112,6 +8172,8 @@ static int wsock__receive_loop(wsock *ws, wsock__receive *r)
         }
         if (l->cancelled == WSOCK__CANCEL_TAKEN)
             return WSOCK_CANCELLED;
+        if (wsock__is_read_out(ws))
+            wsock__end_of_stream(ws);
         if (ws->phase != WSOCK__PHASE_OPEN)
             return wsock__ended(ws);
         if (!wsock__pump_blocking(ws, deadline) &&
@@ -8133,6 +8195,8 @@ static int wsock__wait_closed(wsock *ws)
         while (wsock__has_input(ws))
             wsock__step(ws, &e);
         wsock__leave(ws);
+        if (wsock__is_read_out(ws))
+            wsock__end_of_stream(ws);
         if (ws->phase != WSOCK__PHASE_DONE)
             wsock__pump_blocking(ws, -1);
         if (ws->loop->cancelled == WSOCK__CANCEL_WAKE)
@@ -9053,7 +9117,7 @@ static int wsock__loop_timeout(const wsock__loop *l)
 WSOCK_API size_t wsock_watches(const wsock *ws, wsock_watch *list, size_t cap)
 {
     if (!ws || ws->loop->threaded || !ws->io ||
-        (ws->io != &wsock__dial_io && !ws->io->fd))
+        (ws->io != &wsock__dial_io && wsock__io_fd(ws) < 0))
         return 0;
     if (ws->loop->shared)
         return wsock__fds_of(ws, list, list ? cap : 0);
@@ -9189,7 +9253,7 @@ static int wsock__choose_subprotocol(wsock *ws, const char *name)
         return WSOCK_INVALID_PARAMETER;
     if (i == 0) {
         if (ws->loop->fixed)
-            return WSOCK_INVALID_PARAMETER;
+            return WSOCK_TOO_BIG; /* no memory for the copy */
         ws->rare->subprotocol =
             (char *)wsock__alloc(ws->loop->config, n + 1);
         if (!ws->rare->subprotocol)
@@ -9368,6 +9432,7 @@ static int wsock__take_head(wsock *ws)
         ws->out->tail = NULL;
     item->next = NULL;
     ws->out->queued -= item->size;
+    ws->out->offered = 0;
     wsock__out_settle(ws);
     r->head_item = item;
     ws->bits |= WSOCK__HEAD_BY_HAND;
@@ -9773,8 +9838,6 @@ static void wsock__accept_all(wsock__loop *l)
             break;
         }
     }
-    if (i == WSOCK__ACCEPTS)
-        l->filled = 1; /* there may be more */
     wsock__listener_check(l);
 }
 

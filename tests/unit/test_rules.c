@@ -3507,7 +3507,8 @@ static int dead_and_other(black_hole holes[2])
 TEST(lookup_a_late_poll_takes_the_connection_that_stands)
 {
     wsock_options o = options_with(WSOCK_NONBLOCKING);
-    int fd = raw_listen("127.0.0.1", 0, 8), peer, threads = net_threads();
+    int fd, peer, threads = net_threads();
+    black_hole hole;
     wsock_watch list[8];
     struct pollfd p;
     test_system system;
@@ -3519,6 +3520,9 @@ TEST(lookup_a_late_poll_takes_the_connection_that_stands)
     guard();
     test_system_init(&system);
     o.system = &system.system;
+    if (!black_hole_open(&hole, "127.0.0.1", 0))
+        test_die("no address to be silent at");
+    fd = hole.fd[0];
     lookup_set("127.0.0.1", "127.0.0.2", 0);
     snprintf(url, sizeof url, "ws://late.test:%d/", net_port(fd));
     ws = wsock_connect(url, &o);
@@ -3529,6 +3533,14 @@ TEST(lookup_a_late_poll_takes_the_connection_that_stands)
     for (i = 0; i < n && i < 8; i++)
         if (list[i].wants & 2)
             p.fd = (int)list[i].fd;
+    /* Those that fill the listener leave; the next SYN finds room. */
+    raw_nonblocking(fd);
+    for (i = 1; i < 12; i++) {
+        close(hole.fd[i]);
+        hole.fd[i] = -1;
+    }
+    while ((peer = accept(fd, NULL, NULL)) >= 0)
+        close(peer);
     p.events = POLLOUT;
     p.revents = 0;
     CHECK_INT(poll(&p, 1, -1), 1); /* TCP stands */
@@ -3536,13 +3548,18 @@ TEST(lookup_a_late_poll_takes_the_connection_that_stands)
     for (i = 0; i < 5; i++)
         CHECK_INT(wsock_poll(ws, &e, 0), 0);
     CHECK_RESULT(wsock_error(ws), WSOCK_OK);
-    peer = accept(fd, NULL, NULL);
-    raw_wait(peer);
-    raw_read(peer, &in);
+    do { /* not one of those that have left */
+        raw_wait(fd);
+        peer = accept(fd, NULL, NULL);
+        raw_wait(peer);
+        raw_read(peer, &in);
+        if (!in.size)
+            close(peer);
+    } while (!in.size);
     check_prefix(bytes_str(&in), "GET / HTTP/1.1\r\n");
     wsock_free(ws);
     close(peer);
-    close(fd);
+    black_hole_close(&hole);
     lookup_wait_idle();
     net_wait_threads(threads);
     CHECK_NO_LEAK(&system);
@@ -3779,49 +3796,80 @@ TEST(callbacks_may_want_the_other_direction)
     solo_free(&s);
 }
 
-/* ...and the watches of a polled one say which. */
-static intptr_t answer_7(void *user)
+/* A transport that always answers the same, over a descriptor that is never
+ * ready. */
+typedef struct stubborn {
+    int read_answer, write_answer, fd;
+} stubborn;
+
+static ptrdiff_t stubborn_read(void *user, void *data, size_t size)
 {
-    (void)user;
-    return 7;
+    (void)data;
+    (void)size;
+    return ((stubborn *)user)->read_answer;
 }
 
+static ptrdiff_t stubborn_write(void *user, const wsock_buf *bufs,
+                                size_t count)
+{
+    (void)bufs;
+    (void)count;
+    return ((stubborn *)user)->write_answer;
+}
+
+static intptr_t stubborn_fd(void *user)
+{
+    return ((stubborn *)user)->fd;
+}
+
+/* ...and the watches of a polled one say which: a server that waits to read
+ * waits for what its read has asked for, a client with a request to write for
+ * what its write has. */
 TEST(callbacks_that_want_show_in_the_watches)
 {
-    wsock_watch list[4];
-    wsock_event e;
-    turncoat t;
-    wsock_io io;
-    duo d;
-    int i, wants, crossed = 0;
-    duo_make(&d, NULL, NULL);
-    memset(&t, 0, sizeof t);
-    memset(&io, 0, sizeof io);
-    t.below = &d.link.io[0];
-    io.read = turncoat_read;
-    io.write = turncoat_write;
-    io.close = turncoat_close;
-    io.fd = answer_7;
-    io.user = &t;
-    CHECK_RESULT(wsock_attach(d.ws[1], &d.io[1]), WSOCK_OK);
-    CHECK_RESULT(wsock_attach(d.ws[0], &io), WSOCK_OK);
-    for (i = 0; i < 50 && wsock_state(d.ws[0]) != WSOCK_STATE_OPEN; i++) {
-        size_t k, n;
-        wsock_poll(d.ws[0], &e, 0);
-        n = wsock_watches(d.ws[0], list, 4);
-        for (k = 0, wants = 0; k < n && k < 4; k++)
-            if (list[k].fd == 7) /* besides that of wsock_wake() */
-                wants |= list[k].wants;
-        if (t.asked == WSOCK_WANT_WRITE) {
-            CHECK((wants & 2) != 0);
-            crossed++;
+    static const int answers[] = { WSOCK_WANT_READ, WSOCK_WANT_WRITE };
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
+    int fds[2], role, i;
+    guard();
+    if (pipe(fds))
+        test_die("no pipe");
+    raw_nonblocking(fds[1]);
+    while (write(fds[1], "a full pipe is not ready", 24) > 0)
+        ;
+    for (role = WSOCK_CLIENT; role <= WSOCK_SERVER; role++)
+        for (i = 0; i < 2; i++) {
+            wsock_watch list[4];
+            wsock_event e;
+            wsock_io io;
+            stubborn b;
+            size_t k, n;
+            int wants = 0;
+            wsock *ws = wsock_new(role, role == WSOCK_CLIENT ? "ws://h/"
+                                                             : NULL, &o);
+            test_note("role %d, answer %d", role, answers[i]);
+            memset(&io, 0, sizeof io);
+            io.read = stubborn_read;
+            io.write = stubborn_write;
+            io.fd = stubborn_fd;
+            io.user = &b;
+            b.fd = fds[1];
+            b.read_answer = role == WSOCK_SERVER ? answers[i]
+                                                 : WSOCK_WANT_READ;
+            b.write_answer = answers[i];
+            CHECK_RESULT(wsock_attach(ws, &io), WSOCK_OK);
+            CHECK_INT(wsock_poll(ws, &e, 0), 0);
+            CHECK_INT(wsock_poll(ws, &e, 0), 0);
+            n = wsock_watches(ws, list, 4);
+            for (k = 0; k < n && k < 4; k++)
+                if (list[k].fd == fds[1]) /* besides that of wsock_wake() */
+                    wants |= list[k].wants;
+            CHECK_INT((wants & 2) != 0, answers[i] == WSOCK_WANT_WRITE);
+            if (answers[i] == WSOCK_WANT_READ)
+                CHECK_INT(wants, 1);
+            wsock_free(ws);
         }
-        duo_run(&d, 1);
-    }
-    CHECK_INT(wsock_state(d.ws[0]), WSOCK_STATE_OPEN);
-    CHECK(crossed > 0);
-    wsock_abort(d.ws[0]);
-    duo_free(&d);
+    close(fds[0]);
+    close(fds[1]);
 }
 
 /* "All but `wait` run under the lock; `wake` lets custom I/O be cancelled."
