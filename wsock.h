@@ -166,7 +166,8 @@
  * wsock_cancel(), wsock_close() or wsock_free() it, and a waiting
  * wsock_receive() returns WSOCK_CANCELLED; after wsock_free() no other call
  * may begin.  Ask wsock_why() when a call has failed: until then another
- * thread may be writing the account.  Different connections are independent: there are no globals.
+ * thread may be writing the account.  Different connections are independent:
+ * there are no globals.
  *
  * FOREIGN LOOPS  wsock_watches() lists the descriptors to wait for and
  * wsock_timeout() the longest wait; when either comes, poll with time 0 until
@@ -489,9 +490,10 @@ typedef struct wsock_io {
      * or WSOCK_TRANSPORT_ERROR.  NULL: `fd` is waited on. */
     int (*wait)(void *user, int wants, int timeout);
     /* Make every `wait` that is in progress on other threads return at once,
-     * or if there is none the next one.  wsock_wake() and wsock_cancel() call it, in their
-     * thread or signal handler, until wsock_free(), also after `close`.
-     * NULL: `fd` is waited on, or a `wait` goes on until its time is up. */
+     * or if there is none the next one.  wsock_wake() and wsock_cancel() call
+     * it, in their thread or signal handler, until wsock_free(), also after
+     * `close`.  NULL: `fd` is waited on, or a `wait` goes on until its time
+     * is up. */
     void (*wake)(void *user);
     /* The socket to wait on, or -1: none now.  NULL: never one.  Without one
      * a poll call tries every time and never waits.  In a server's loop (see

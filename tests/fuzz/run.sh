@@ -6,7 +6,8 @@
 # with apt-get.  Without libFuzzer the corpus is replayed through a plain
 # main() that is built with ${CC:-cc}.
 #
-# Targets: core_client core_server pair url; $TARGETS chooses among them.
+# Targets: core_client core_server pair url request; $TARGETS chooses among
+# them.
 # Everything is built and kept in tests/.work/fuzz, found inputs too, so
 # that a later run goes on from there; the committed corpus is not changed.
 # Every run takes the same way; SEED=0 lets the fuzzer choose another.
@@ -23,7 +24,7 @@ for arg in "$@"; do
     esac
 done
 [ -n "$seconds" ] || { echo "usage: run.sh SECONDS [--install]" >&2; exit 2; }
-targets=${TARGETS:-core_client core_server pair url}
+targets=${TARGETS:-core_client core_server pair url request}
 mkdir -p "$work" || exit 2
 passed=0 failed=0 skipped=0
 

@@ -318,8 +318,156 @@ def url():
         extension="b", origin="a", agent="a\r\nX: y")
 
 
+# fuzz_request.c: bits of the first byte, what actions do, and when.
+(R_FIXED, R_HEADERS, R_SUBPROTOCOLS, R_ORIGINS, R_PARTS, R_HAND, R_EXTENSION,
+ R_HAND_OUT) = (1, 2, 4, 8, 16, 32, 64, 128)
+R_UPGRADE, R_RESPOND, R_NO_BODY, R_CLOSE, R_ABORT, R_FREE = 0, 3, 6, 7, 8, 9
+R_WRONG, R_HEAD_OUT, R_PAUSE, R_LOOK, R_ASK = 10, 12, 13, 14, 15
+NOW, AFTER_NEXT, AFTER_FEED, AFTER_END = 0, 0x10, 0x20, 0x30
+RAW, PLAIN, HEAD, OFFERS, MANY, MORE_UPGRADE, MORE_PLAIN, HTTP10 = range(8)
+
+
+def request():
+    """Answers to requests: actions are (what | when, arg, size)."""
+    def put(name, flags, head, actions=(), stream=b"", limits=0, fail=0,
+            chunks=0, more=7, custom=b"X-Custom: 1"):
+        out = bytes([flags, limits, fail, head | chunks << 3, more,
+                     len(actions)])
+        for action in actions:
+            out += bytes((action + (0, 0))[:3])
+        write("request", name, out + bytes([len(custom)]) + custom + stream)
+
+    def f(op, payload=b"", **kw):
+        return frame(op, payload, mask=b"7\xfa!=", **kw)
+
+    frames = (f(1, b"hello") + f(9, b"p") + f(2, b"one", fin=False)
+              + f(0, b"two") + f(8, b"\x03\xe8bye"))
+    some = R_HEADERS | R_SUBPROTOCOLS | R_ORIGINS | R_EXTENSION
+    put("upgrade", 0, OFFERS, [(R_UPGRADE,)], frames)
+    put("upgrade-chat", some, OFFERS, [(R_UPGRADE, 0x23)], frames, chunks=3)
+    put("upgrade-other", some, OFFERS, [(R_UPGRADE, 0x34)], frames,
+        chunks=5)
+    put("upgrade-custom", 0, OFFERS, [(R_UPGRADE, 0x4f)], frames)
+    put("upgrade-long", R_PARTS, MANY, [(R_UPGRADE, 0x5e)], frames,
+        limits=TAKE_SOME << 6)
+    put("upgrade-many", some, MANY, [(R_UPGRADE, 0xb2)], frames)
+    for when in (NOW, AFTER_NEXT, AFTER_FEED, AFTER_END):
+        put("upgrade-when-%d" % (when >> 4), R_SUBPROTOCOLS, OFFERS,
+            [(R_UPGRADE | when, 0x20)], frames, chunks=7,
+            limits=TAKE_LATE << 6)
+        put("respond-when-%d" % (when >> 4), 0, PLAIN,
+            [(R_RESPOND | when, 4, 5)], b"GET / HTTP/1.1\r\n\r\n",
+            chunks=9, limits=TAKE_SOME << 6)
+    for i in range(12, 16):
+        put("upgrade-not-offered-%d" % i, 0, OFFERS,
+            [(R_UPGRADE, i << 4), (R_UPGRADE, 0x20)], frames)
+    for i in range(5, 14):
+        put("bad-header-%02d" % i, 0, OFFERS,
+            [(R_UPGRADE, i), (R_RESPOND, i), (R_UPGRADE, 3)], frames)
+    put("custom-crlf", 0, OFFERS, [(R_UPGRADE, 15), (R_RESPOND, 15)],
+        frames, custom=b"X: a\r\nY: b")
+    put("custom-own", 0, PLAIN, [(R_RESPOND, 15, 3)],
+        custom=b"Connection: keep-alive")
+    for i in range(16):
+        put("respond-%02d" % i, 0, PLAIN, [(R_RESPOND, i << 4 | 3, 5)],
+            limits=(i & 3) << 6)
+        put("body-%02d" % i, 0, PLAIN, [(R_RESPOND, 0, i)], chunks=i,
+            limits=(i & 3) << 6, more=i & 7)
+    put("respond-head", 0, HEAD, [(R_RESPOND, 3, 8)])
+    put("respond-head-large", R_HEADERS, HEAD, [(R_RESPOND, 4, 15)])
+    put("respond-no-body", 0, PLAIN, [(R_NO_BODY,), (R_RESPOND, 3, 3)])
+    put("respond-to-upgrade", 0, OFFERS, [(R_RESPOND, 0x33, 4)], frames)
+    put("upgrade-plain", 0, PLAIN, [(R_UPGRADE,), (R_RESPOND, 0, 4)])
+    put("twice", 0, OFFERS, [(R_UPGRADE, 3), (R_UPGRADE, 3),
+                             (R_RESPOND, 0, 4)], frames)
+    put("twice-later", 0, OFFERS, [(R_UPGRADE, 3), (R_RESPOND | 0x20, 0, 4),
+                                   (R_WRONG,)], frames)
+    put("respond-twice", 0, PLAIN, [(R_RESPOND, 0, 4), (R_RESPOND, 0, 4),
+                                    (R_UPGRADE,), (R_WRONG,)])
+    put("too-late", 0, OFFERS, [(R_UPGRADE | AFTER_END,), (R_UPGRADE,),
+                                (R_RESPOND,)])
+    put("close", 0, OFFERS, [(R_CLOSE,), (R_UPGRADE,)], frames)
+    put("close-bad", 0, OFFERS, [(R_CLOSE, 3), (R_UPGRADE,)], frames)
+    put("close-open", 0, OFFERS, [(R_UPGRADE,), (R_CLOSE | 0x20, 1)], frames)
+    put("abort", 0, OFFERS, [(R_ABORT | AFTER_FEED,), (R_RESPOND,)], frames)
+    put("abort-open", 0, OFFERS, [(R_UPGRADE,), (R_ABORT,)], frames)
+    put("free", 0, OFFERS, [(R_FREE,)], frames)
+    put("free-open", 0, OFFERS, [(R_UPGRADE, 0x20), (R_FREE,)], frames)
+    put("free-responded", 0, PLAIN, [(R_RESPOND, 4, 15), (R_FREE,)])
+    put("wrong", 0, OFFERS, [(R_WRONG | AFTER_FEED,), (R_ASK,), (R_PAUSE,),
+                             (R_LOOK,), (R_UPGRADE,), (R_WRONG,)], frames)
+    put("pause", 0, OFFERS, [(R_PAUSE | AFTER_NEXT,), (R_UPGRADE,),
+                             (R_PAUSE,)], frames)
+    put("head-out", some, OFFERS, [(R_UPGRADE, 0x23), (R_HEAD_OUT,),
+                                   (R_LOOK, 0, 9)], frames)
+    put("head-out-body", 0, PLAIN, [(R_RESPOND, 3, 9), (R_HEAD_OUT,)])
+    put("by-hand", R_HAND | R_HAND_OUT, OFFERS, [(R_UPGRADE, 0x23)], frames)
+    put("by-hand-later", R_HAND | R_HAND_OUT, OFFERS,
+        [(R_UPGRADE | AFTER_FEED, 0x34)], frames, chunks=3)
+    put("by-hand-in", R_HAND, MANY, [(R_PAUSE,), (R_UPGRADE, 0x3e)], frames)
+    put("by-hand-respond", R_HAND | R_HAND_OUT, PLAIN,
+        [(R_RESPOND, 4, 15)])
+    put("by-hand-wrong", R_HAND, OFFERS, [(R_WRONG | AFTER_NEXT,),
+                                          (R_UPGRADE,)], frames)
+    put("by-hand-refused", R_HAND, MORE_PLAIN, stream=b"\r\n\r\n")
+    put("by-hand-fixed", R_HAND | R_FIXED, OFFERS, [(R_UPGRADE, 0x23)],
+        frames)
+    for i, size in enumerate((0, 5, 8, 10, 13)):
+        put("fixed-%d" % i, R_FIXED | some, PLAIN,
+            [(R_RESPOND, 3, size), (R_RESPOND, 14, size)],
+            limits=i % 4 << 2 | 2)
+    put("fixed-upgrade", R_FIXED | some, OFFERS, [(R_UPGRADE, 0x23)],
+        frames, limits=1 << 4 | 1 << 2, chunks=3)
+    put("fixed-other", R_FIXED, OFFERS, [(R_UPGRADE, 0x20), (R_UPGRADE,)],
+        frames)
+    put("fixed-many", R_FIXED | some, MANY, [(R_UPGRADE, 0x5e),
+                                             (R_UPGRADE, 4)], frames,
+        more=15)
+    put("fixed-small-head", R_FIXED, PLAIN, [(R_RESPOND,)], limits=2)
+    for n in range(1, 11):
+        put("no-memory-%02d" % n, 0, OFFERS,
+            [(R_UPGRADE, 0x34), (R_UPGRADE, 0x3e), (R_UPGRADE,)], frames,
+            fail=0x7f + n, chunks=n)
+        put("no-memory-respond-%02d" % n, 0, PLAIN,
+            [(R_RESPOND, 4, 15), (R_RESPOND, 3, 15)], fail=0x7f + n)
+        put("no-memory-by-hand-%02d" % n, R_HAND | R_HAND_OUT, OFFERS,
+            [(R_UPGRADE, 0x34)] * 2, frames, fail=0x7f + n)
+    put("large-head", 0, MORE_UPGRADE, [(R_UPGRADE,)],
+        b"X: " + b"a" * 400 + b"\r\n\r\n" + frames, limits=1, chunks=2)
+    put("too-large-head", 0, MORE_UPGRADE, [(R_UPGRADE,)],
+        b"X: " + b"a" * 400 + b"\r\n\r\n" + frames, limits=2)
+    put("http10", R_SUBPROTOCOLS, HTTP10, [(R_RESPOND, 3, 4)])
+    put("more-offers", 0, MORE_UPGRADE, [(R_UPGRADE, 0x30)],
+        b"Sec-WebSocket-Protocol: , a ,,b\r\nOrigin: null\r\n\r\n"
+        + frames)
+    put("offers-no-token", 0, MORE_PLAIN, [(R_RESPOND, 0, 3)],
+        b"Sec-WebSocket-Protocol: a b, (c)\r\n\r\n")
+    put("origin-bad", R_ORIGINS, MORE_UPGRADE, [(R_UPGRADE,)],
+        b"Origin: http://evil.example\r\n\r\n")
+    put("with-body", 0, MORE_PLAIN, [(R_RESPOND,)],
+        b"Content-Length: 3\r\n\r\nabc")
+    for i, line in enumerate((
+            b"GET http://h.example/p?q HTTP/1.1", b"GET /?? HTTP/1.1",
+            b"GET https://h?q HTTP/1.1", b"HEAD HTTP://h HTTP/1.1",
+            b"POST / HTTP/1.1", b"GET * HTTP/1.1", b"GET / HTTP/2.0",
+            b"HEAD / HTTP/1.0", b"GET  / HTTP/1.1", b"GET /a#b HTTP/1.1",
+            b"GET http:///a HTTP/1.1", b"head / HTTP/1.1",
+            b"HEADX / HTTP/1.1")):
+        rest = b"\r\nHost: h:80\r\n\r\n"
+        put("line-%02d" % i, 0, RAW, [(R_RESPOND, 3, 4)], line + rest)
+        put("line-by-hand-%02d" % i, R_HAND | R_HAND_OUT, RAW,
+            [(R_RESPOND, 3, 4)], line + rest)
+    put("head-upgrade", 0, RAW, [(R_UPGRADE,), (R_RESPOND, 0, 4)],
+        REQUEST.replace(b"GET", b"HEAD") + b"\r\n")
+    put("other-protocol", 0, RAW, [(R_UPGRADE,), (R_RESPOND, 0, 4)],
+        b"GET / HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\n"
+        b"Connection: Upgrade\r\n\r\n")
+    put("cut", 0, MORE_PLAIN, [(R_RESPOND,)], b"X: a")
+
+
 if __name__ == "__main__":
     core("client")
     core("server")
     pair()
     url()
+    request()
