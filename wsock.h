@@ -164,10 +164,12 @@
  * that receives: either moves bytes both ways, so that two peers that send
  * before they receive do not wait for each other.  Meanwhile any thread may
  * wsock_cancel(), wsock_close() or wsock_free() it, and a waiting
- * wsock_receive() returns WSOCK_CANCELLED; after wsock_free() no other call
- * may begin.  Ask wsock_why() when a call has failed: until then another
- * thread may be writing the account.  Different connections are independent:
- * there are no globals.
+ * wsock_receive() returns WSOCK_CANCELLED; calls that begin after a close get
+ * WSOCK_INVALID_OPERATION or WSOCK_CLOSED.  After wsock_free() no other call
+ * may begin, so the usual end is: cancel or close, join the threads, free.
+ * Ask wsock_why() when a call has failed: until then another thread may be
+ * writing the account.  Different connections are independent: there are no
+ * globals.
  *
  * FOREIGN LOOPS  wsock_watches() lists the descriptors to wait for and
  * wsock_timeout() the longest wait; when either comes, poll with time 0 until
@@ -739,7 +741,8 @@ WSOCK_API int wsock_abort(wsock *ws);
  *                            lost by the first two, call again
  *          WSOCK_INVALID_OPERATION  the Close was received before, the
  *                            handle is not a blocking one, or another thread
- *                            receives
+ *                            receives or closes
+ *          WSOCK_INVALID_PARAMETER  data or status is NULL, or size 0
  *          else the connection's failure, which sticks.
  * Source   RFC 6455 6.2. */
 WSOCK_API int wsock_receive(wsock *ws, void *data, size_t size,
@@ -757,8 +760,8 @@ WSOCK_API int wsock_cancel(wsock *ws);
 /* wsock_poll() -- do what is to be done on a polled connection and report
  * one event.
  *   event    out  filled when 1 is returned, else its type is NONE
- *   timeout  in   how long to wait for one, in ms: 0 not at all,
- *                 WSOCK_NEVER as long as it takes
+ *   timeout  in   how long to wait for one, in ms: 0 (or below -1) not at
+ *                 all, WSOCK_NEVER as long as it takes
  * Returns  1 an event; 0 none (time is up, a signal or wsock_wake() came, or
  *          options.poll_messages or poll_bytes was reached); negative: the
  *          connection has ended and CLOSE was reported: free it;
@@ -783,7 +786,8 @@ WSOCK_API size_t wsock_watches(const wsock *ws, wsock_watch *list,
                                size_t cap);
 
 /* wsock_timeout() -- how long that wait may last before the next poll, in
- * ms: 0 when there is work waiting, WSOCK_NEVER when nothing is timed. */
+ * ms: 0 when there is work waiting; WSOCK_NEVER when nothing is timed, and
+ * for a blocking handle. */
 WSOCK_API int wsock_timeout(const wsock *ws);
 
 /* wsock_flush() -- offer what is queued to the transport, without waiting.
@@ -911,7 +915,10 @@ WSOCK_API int wsock_server_poll(wsock_server *server, wsock_event *event,
  *                    options.subprotocols (with options.memory: it must);
  *                    NULL: none.  Copied
  *   headers      in  "Name: value" list, NULL-terminated, added to those of
- *                    options.headers; NULL: none.  Borrowed until return
+ *                    options.headers; NULL: none.  Borrowed until return.
+ *                    Not Host, Upgrade, Connection, Content-Length,
+ *                    Transfer-Encoding and Sec-WebSocket-...: they are
+ *                    written as is right
  * Returns  WSOCK_OK
  *          WSOCK_CLOSED  the peer has left, or time was up; for a server's
  *                        connection no CLOSE follows, and the next poll
@@ -925,8 +932,9 @@ WSOCK_API int wsock_upgrade(wsock *ws, const char *subprotocol,
                             const char *const *headers);
 
 /* wsock_respond() -- answer a REQUEST as plain HTTP, then end the connection.
- * Content-Length and "Connection: close" are added; a HEAD request gets no
- * body.  The peer has options.stall_timeout to take some of it.
+ * Content-Length and "Connection: close" are added, with status 426 also
+ * Upgrade and Sec-WebSocket-Version; a HEAD request gets no body.  The peer
+ * has options.stall_timeout to take some of it.
  *   status   in  200 to 599
  *   headers  in  as for wsock_upgrade()
  *   body     in  `size` bytes, copied; NULL only if size is 0.  None with
@@ -996,7 +1004,8 @@ WSOCK_API int wsock_server_close(wsock_server *server);
  * that were added end too, and are still to be freed by you. */
 WSOCK_API void wsock_server_free(wsock_server *server);
 
-/* The port in use; the connections now; the failure that stuck. */
+/* The port in use; the connections that have not ended; the failure that
+ * stuck. */
 WSOCK_API int wsock_server_port(const wsock_server *server);
 WSOCK_API size_t wsock_server_count(const wsock_server *server);
 WSOCK_API int wsock_server_error(const wsock_server *server);
@@ -2626,16 +2635,22 @@ static void wsock__put_status(wsock__text *t, int status)
     wsock__puts(t, "\r\n");
 }
 
+/* A 426 says to what (RFC 9110 15.5.22). */
+static void wsock__put_connection(wsock__text *t, int status)
+{
+    if (status == 426)
+        wsock__put_header(t, "Upgrade", "websocket");
+    wsock__put_header(t, "Connection",
+                      status == 426 ? "Upgrade, close" : "close");
+}
+
 /* A refusal.  Every one names the version (RFC 6455 4.2.2 item 4, 4.4), as
  * an old client may have failed over anything else first. */
 static void wsock__compose_refusal(wsock__text *t, int status, int with_body,
                                    int with_head, const char *body)
 {
     wsock__put_status(t, status);
-    if (status == 426)
-        wsock__put_header(t, "Upgrade", "websocket");
-    wsock__put_header(t, "Connection",
-                      status == 426 ? "Upgrade, close" : "close");
+    wsock__put_connection(t, status);
     if (status == 405) /* RFC 9110 15.5.6 */
         wsock__put_header(t, "Allow", with_head ? "GET, HEAD" : "GET");
     wsock__put_header(t, "Sec-WebSocket-Version", "13");
@@ -2655,7 +2670,9 @@ static void wsock__compose_response(wsock__text *t, const wsock_options *o,
                                     size_t size)
 {
     wsock__put_status(t, status);
-    wsock__put_header(t, "Connection", "close");
+    wsock__put_connection(t, status);
+    if (status == 426) /* RFC 6455 4.4 */
+        wsock__put_header(t, "Sec-WebSocket-Version", "13");
     if (status != 204 && status != 304) { /* RFC 9110 8.6 */
         wsock__puts(t, "Content-Length: ");
         wsock__put_number(t, size);
@@ -4719,7 +4736,7 @@ static int wsock__check_request_line(wsock *ws, const char *line)
         return wsock__refuse(ws, 505, "HTTP/1.1 is spoken here");
     if ((method != 3 || memcmp(line, "GET", 3) != 0) &&
         (method != 4 || memcmp(line, "HEAD", 4) != 0 || !wsock__asks(ws)))
-        return wsock__refuse(ws, 405, "the method is GET");
+        return wsock__refuse(ws, 405, "this method is not served");
     if (!wsock__is_target(target + 1, (size_t)(version - target) - 1))
         return wsock__refuse(ws, 400, "malformed request target");
     return WSOCK_OK;
@@ -7765,8 +7782,8 @@ WSOCK__INLINE int wsock__pump(wsock__loop *l, int64_t deadline)
 /* A time-out in ms as a deadline: -1 never, 0 has passed. */
 static int64_t wsock__deadline(wsock__loop *l, int timeout)
 {
-    if (timeout <= 0)
-        return timeout < 0 ? -1 : 0;
+    if (timeout <= 0) /* below WSOCK_NEVER: a time that has passed */
+        return timeout == WSOCK_NEVER ? -1 : 0;
     l->now = wsock__now(l);
     return l->now + timeout;
 }
@@ -9131,7 +9148,7 @@ WSOCK_API int wsock_timeout(const wsock *ws)
 {
     if (ws && (ws->bits & WSOCK__PENDING_CLOSE))
         return 0;
-    if (!ws || !ws->io || ws->loop->shared)
+    if (!ws || ws->loop->threaded || !ws->io || ws->loop->shared)
         return WSOCK_NEVER;
     return wsock__loop_timeout(ws->loop);
 }

@@ -190,9 +190,10 @@ static int is_our_page(const wsock_request *r)
     return !r->origin || (host && r->host && !strcmp(host + 3, r->host));
 }
 
-/* An answer that fails needs no more: its connection ends by itself. */
+/* Every request is to be answered, or given up. */
 static void answer(wsock *ws, const wsock_request *r)
 {
+    int done;
     static const char *const plain[] = {
         "Content-Type: text/plain; charset=utf-8",
         "X-Content-Type-Options: nosniff", NULL};
@@ -206,13 +207,15 @@ static void answer(wsock *ws, const wsock_request *r)
         "frame-ancestors 'none'", NULL};
 
     if (strcmp(r->path, "/") == 0)
-        wsock_respond(ws, 200, html, page, sizeof page - 1);
+        done = wsock_respond(ws, 200, html, page, sizeof page - 1);
     else if (strcmp(r->path, "/chat") != 0 || !r->upgrade)
-        wsock_respond(ws, 404, plain, "not found\n", 10);
+        done = wsock_respond(ws, 404, plain, "not found\n", 10);
     else if (!is_our_page(r))
-        wsock_respond(ws, 403, plain, "not from this page\n", 19);
+        done = wsock_respond(ws, 403, plain, "not from this page\n", 19);
     else
-        wsock_upgrade(ws, NULL, NULL);
+        done = wsock_upgrade(ws, NULL, NULL);
+    if (done != WSOCK_OK && done != WSOCK_CLOSED) /* else the peer has left */
+        wsock_close(ws, WSOCK_CLOSE_TRY_AGAIN_LATER, NULL);
 }
 
 static void handle(const wsock_event *e)
