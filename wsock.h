@@ -9206,8 +9206,11 @@ WSOCK_API int wsock_pause(wsock *ws, int on)
         ws->bits |= WSOCK__PAUSED;
     else
         ws->bits &= ~(uint32_t)WSOCK__PAUSED;
-    if (ws->io)
+    if (ws->io) {
         wsock__resume(ws);
+        if (ws->phase > WSOCK__PHASE_OPENING)
+            wsock__arm(ws); /* the next wait is to see what has come */
+    }
     return WSOCK_OK;
 }
 

@@ -527,7 +527,8 @@ suite_unit() {
     sockets=
     for t in $units; do
         case $t in
-        api | io | loop | rules | parity | foreign) sockets="$sockets $t" ;;
+        api | io | loop | rules | server | parity | foreign)
+            sockets="$sockets $t" ;;
         esac
     done
     if have gcc; then

@@ -373,6 +373,9 @@ def request():
             limits=(i & 3) << 6)
         put("body-%02d" % i, 0, PLAIN, [(R_RESPOND, 0, i)], chunks=i,
             limits=(i & 3) << 6, more=i & 7)
+    for i, status in enumerate((204, 304)):
+        put("respond-%d" % status, R_HEADERS, PLAIN,
+            [(R_RESPOND, (i + 1) << 4 | 3)])
     put("respond-head", 0, HEAD, [(R_RESPOND, 3, 8)])
     put("respond-head-large", R_HEADERS, HEAD, [(R_RESPOND, 4, 15)])
     put("respond-no-body", 0, PLAIN, [(R_NO_BODY,), (R_RESPOND, 3, 3)])
@@ -401,6 +404,10 @@ def request():
     put("head-out", some, OFFERS, [(R_UPGRADE, 0x23), (R_HEAD_OUT,),
                                    (R_LOOK, 0, 9)], frames)
     put("head-out-body", 0, PLAIN, [(R_RESPOND, 3, 9), (R_HEAD_OUT,)])
+    put("head-out-refused", 0, MORE_UPGRADE, [(R_HEAD_OUT,)],
+        b"Host: b\r\n\r\n", limits=TAKE_LAST << 6)
+    put("head-out-offered", 0, PLAIN,
+        [(R_RESPOND | AFTER_FEED, 3, 9), (R_LOOK,), (R_HEAD_OUT,)])
     put("by-hand", R_HAND | R_HAND_OUT, OFFERS, [(R_UPGRADE, 0x23)], frames)
     put("by-hand-later", R_HAND | R_HAND_OUT, OFFERS,
         [(R_UPGRADE | AFTER_FEED, 0x34)], frames, chunks=3)

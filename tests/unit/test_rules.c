@@ -2506,14 +2506,14 @@ static int receiver_join(receiver *r)
 
 /* A blocking client and a blocking server over a channel, both open. */
 typedef struct couple {
-    channel channel;
+    channel line;
     wsock *ws[2];
 } couple;
 
 static void *couple_attach(void *user)
 {
     couple *c = (couple *)user;
-    wsock_attach(c->ws[1], &c->channel.io[1]);
+    wsock_attach(c->ws[1], &c->line.io[1]);
     return NULL;
 }
 
@@ -2521,11 +2521,11 @@ static void couple_init(couple *c, size_t capacity)
 {
     pthread_t thread;
     guard();
-    channel_init(&c->channel, capacity);
+    channel_init(&c->line, capacity);
     c->ws[0] = wsock_new(WSOCK_CLIENT, "ws://h/", NULL);
     c->ws[1] = wsock_new(WSOCK_SERVER, NULL, NULL);
     CHECK_INT(pthread_create(&thread, NULL, couple_attach, c), 0);
-    CHECK_RESULT(wsock_attach(c->ws[0], &c->channel.io[0]), WSOCK_OK);
+    CHECK_RESULT(wsock_attach(c->ws[0], &c->line.io[0]), WSOCK_OK);
     pthread_join(thread, NULL);
     CHECK_RESULT(wsock_error(c->ws[1]), WSOCK_OK);
 }
@@ -2534,7 +2534,7 @@ static void couple_free(couple *c)
 {
     wsock_free(c->ws[0]);
     wsock_free(c->ws[1]);
-    channel_free(&c->channel);
+    channel_free(&c->line);
 }
 
 /* "Blocking handles: one sender and one receiver." */
@@ -2544,7 +2544,7 @@ TEST(threads_one_sender_and_one_receiver)
     couple c;
     couple_init(&c, 1000);
     receiver_start(&r, c.ws[0]);
-    channel_await(&c.channel, 0);
+    channel_await(&c.line, 0);
     /* This thread sends while the other waits... */
     CHECK_RESULT(wsock_send(c.ws[0], WSOCK_TEXT, "out", 3), WSOCK_OK);
     receiver_start(&second, c.ws[1]);
@@ -2569,7 +2569,7 @@ TEST(threads_wait_outside_the_mutex)
     int i;
     couple_init(&c, 1 << 20);
     receiver_start(&r, c.ws[0]);
-    channel_await(&c.channel, 0);
+    channel_await(&c.line, 0);
     for (i = 0; i < 100; i++)
         CHECK_RESULT(wsock_send(c.ws[0], WSOCK_TEXT, "never blocked", 13),
                      WSOCK_OK);
@@ -2701,7 +2701,7 @@ TEST(threads_a_waiting_receive_ends_by_cancel_close_or_free)
         test_note("way %d", how);
         couple_init(&c, 1000);
         receiver_start(&r, c.ws[0]);
-        channel_await(&c.channel, 0);
+        channel_await(&c.line, 0);
         if (how == 0) {
             CHECK_RESULT(wsock_cancel(c.ws[0]), WSOCK_OK);
             CHECK_RESULT(receiver_join(&r), WSOCK_CANCELLED);
@@ -3883,7 +3883,7 @@ TEST(callbacks_wake_cancels_a_wait)
     for (i = 0; i < 20; i++) {
         receiver_start(&r, c.ws[0]);
         if (i % 2) /* else perhaps before the wait: it is not lost */
-            channel_await(&c.channel, 0);
+            channel_await(&c.line, 0);
         CHECK_RESULT(i % 4 < 2 ? wsock_cancel(c.ws[0]) : wsock_wake(c.ws[0]),
                      WSOCK_OK);
         CHECK_RESULT(receiver_join(&r), WSOCK_CANCELLED);

@@ -63,7 +63,7 @@ typedef struct fd_end {
 typedef struct pair {
     int kind;
     wsock *ws[2]; /* the client, the server */
-    channel channel;
+    channel line;
     fd_end ends[2];
     wsock_io io[2];
     wsock_server *server;
@@ -182,7 +182,7 @@ static void pair_init(pair *p, int kind, const wsock_options *client,
     memset(p, 0, sizeof *p);
     pattern_init();
     p->kind = kind;
-    channel_init(&p->channel, 16384);
+    channel_init(&p->line, 16384);
     if (kind == OVER_TCP) {
         p->server = wsock_listen("ws://127.0.0.1:0/", server);
         snprintf(p->url, sizeof p->url, "ws://127.0.0.1:%d/",
@@ -194,7 +194,7 @@ static void pair_init(pair *p, int kind, const wsock_options *client,
     if (kind == OVER_SOCKETS && socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
         test_die("no pair of sockets");
     for (i = 0; i < 2; i++) {
-        p->io[i] = p->channel.io[i];
+        p->io[i] = p->line.io[i];
         if (kind != OVER_SOCKETS)
             continue;
         setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
@@ -234,9 +234,9 @@ static void pair_free(pair *p)
             pthread_mutex_destroy(&p->ends[i].lock);
         }
         if (p->kind != OVER_CHANNEL)
-            p->channel.end[i].closed = 1;
+            p->line.end[i].closed = 1;
     }
-    channel_free(&p->channel);
+    channel_free(&p->line);
 }
 
 /* -------------------------------------------------------------- messages --
@@ -445,7 +445,7 @@ TEST(one_receiver_at_a_time)
     pair p;
     pair_init(&p, OVER_CHANNEL, NULL, NULL);
     talk_start(&first, talk_once, p.ws[0], 0, 1);
-    channel_await(&p.channel, 0);
+    channel_await(&p.line, 0);
     talk_start(&second, talk_once, p.ws[0], 0, 1);
     talk_join(&second);
     CHECK_RESULT(second.result, WSOCK_INVALID_OPERATION);
@@ -463,7 +463,7 @@ static void await_receive(pair *p)
     wsock_status got;
     char text[16];
     if (p->kind == OVER_CHANNEL) {
-        channel_await(&p->channel, 0);
+        channel_await(&p->line, 0);
         return;
     }
     CHECK_RESULT(wsock_send(p->ws[1], WSOCK_PING, "there?", 6), WSOCK_OK);
@@ -477,7 +477,7 @@ static void await_send(pair *p)
     wsock_status got;
     char text[16];
     if (p->kind == OVER_CHANNEL) {
-        channel_await_full(&p->channel, 0);
+        channel_await_full(&p->line, 0);
         return;
     }
     CHECK_RESULT(wsock_receive(p->ws[1], text, sizeof text, &got), WSOCK_OK);
@@ -658,7 +658,7 @@ TEST(the_sender_takes_over_when_the_receiver_leaves)
         if (pthread_create(&mine.thread, NULL, loud_run, &mine))
             test_die("no thread");
         if (kind == OVER_CHANNEL) /* the sender is held up for certain */
-            channel_await_full(&p.channel, 0);
+            channel_await_full(&p.line, 0);
         /* One message ends the receive; then there is the rest. */
         CHECK_RESULT(wsock_send(p.ws[1], WSOCK_TEXT, "go away", 7),
                      WSOCK_OK);
@@ -681,12 +681,12 @@ TEST(the_sender_takes_over_when_the_receiver_leaves)
 /* Bytes that wait to be read by `ws[0]`. */
 static int unread(pair *p)
 {
-    const channel_end *e = &p->channel.end[0];
+    const channel_end *e = &p->line.end[0];
     int n = 0;
     if (p->kind == OVER_CHANNEL) {
-        pthread_mutex_lock(&p->channel.lock);
+        pthread_mutex_lock(&p->line.lock);
         n = (int)(e->in.size - e->at);
-        pthread_mutex_unlock(&p->channel.lock);
+        pthread_mutex_unlock(&p->line.lock);
     } else {
         ioctl(p->ends[0].fd, FIONREAD, &n);
     }
@@ -738,7 +738,7 @@ TEST(cancel_a_receive)
         for (i = 0; i < turns; i++) { /* whether it waits already or not */
             talk_start(&in, talk_once, p.ws[0], 0, 1);
             if (kind == OVER_CHANNEL && i % 2)
-                channel_await(&p.channel, 0);
+                channel_await(&p.line, 0);
             CHECK_RESULT(wsock_cancel(p.ws[0]), WSOCK_OK);
             talk_join(&in);
             CHECK_RESULT(in.result, WSOCK_CANCELLED);
@@ -768,7 +768,7 @@ TEST(cancel_inside_a_message)
     CHECK_RESULT(wsock_send(p.ws[1], WSOCK_TEXT | WSOCK_FRAGMENT, "one ", 4),
                  WSOCK_OK);
     talk_start(&in, talk_once, p.ws[0], 0, 1);
-    channel_await(&p.channel, 0);
+    channel_await(&p.line, 0);
     CHECK_RESULT(wsock_cancel(p.ws[0]), WSOCK_OK);
     talk_join(&in);
     CHECK_RESULT(in.result, WSOCK_CANCELLED);
@@ -883,7 +883,7 @@ TEST(cancel_a_dial_that_has_no_connection_yet)
 
 /* ...and while a transport of ours opens. */
 typedef struct slow_io {
-    channel channel;
+    channel line;
     wsock_io io;
 } slow_io;
 
@@ -901,17 +901,17 @@ TEST(cancel_a_dial_of_a_transport_of_ours)
     slow_io s;
     talk dial;
     guard();
-    channel_init(&s.channel, 100);
-    s.io = s.channel.io[0];
+    channel_init(&s.line, 100);
+    s.io = s.line.io[0];
     s.io.open = slow_open;
     o.io = &s.io;
     talk_start(&dial, talk_dial, wsock_new(WSOCK_CLIENT, "ws://h/", &o), 0,
                1);
-    channel_await(&s.channel, 0);
+    channel_await(&s.line, 0);
     CHECK_RESULT(wsock_cancel(dial.ws), WSOCK_OK);
     check_cancelled(&dial);
-    s.channel.end[1].closed = 1; /* was never used */
-    channel_free(&s.channel);
+    s.line.end[1].closed = 1; /* was never used */
+    channel_free(&s.line);
 }
 
 static void *talk_attach(void *user)
@@ -950,18 +950,18 @@ TEST(free_while_a_dial_waits)
     slow_io s;
     talk dial;
     guard();
-    channel_init(&s.channel, 100);
-    s.io = s.channel.io[0];
+    channel_init(&s.line, 100);
+    s.io = s.line.io[0];
     s.io.open = slow_open;
     o.io = &s.io;
     talk_start(&dial, talk_dial, wsock_new(WSOCK_CLIENT, "ws://h/", &o), 0,
                1);
-    channel_await(&s.channel, 0);
+    channel_await(&s.line, 0);
     wsock_free(dial.ws);
     talk_join(&dial);
     CHECK_RESULT(dial.result, WSOCK_CANCELLED);
-    s.channel.end[1].closed = 1;
-    channel_free(&s.channel);
+    s.line.end[1].closed = 1;
+    channel_free(&s.line);
 }
 
 /* -------------------------------------------------------- close and free -- */
@@ -1257,7 +1257,7 @@ TEST(the_peer_dies_while_both_wait)
         talk_start(&out, talk_too_much, p.ws[0], 0, 1);
         await_send(&p);
         if (kind == OVER_CHANNEL)
-            channel_break(&p.channel, 0);
+            channel_break(&p.line, 0);
         else
             wsock_abort(p.ws[1]);
         talk_join(&in);
@@ -1279,10 +1279,10 @@ TEST(writing_fails_while_a_receive_waits)
     pair p;
     pair_init(&p, OVER_CHANNEL, NULL, NULL);
     talk_start(&in, talk_once, p.ws[0], 0, 1);
-    channel_await(&p.channel, 0);
-    pthread_mutex_lock(&p.channel.lock);
-    p.channel.end[0].mute = 1;
-    pthread_mutex_unlock(&p.channel.lock);
+    channel_await(&p.line, 0);
+    pthread_mutex_lock(&p.line.lock);
+    p.line.end[0].mute = 1;
+    pthread_mutex_unlock(&p.line.lock);
     CHECK_RESULT(wsock_send(p.ws[0], WSOCK_TEXT, "x", 1),
                  WSOCK_CONNECTION_LOST);
     talk_join(&in);
@@ -1401,7 +1401,7 @@ TEST(schedules_by_seed)
                     sched_yield();
         }
         if (dies)
-            channel_break(&p.channel, 0);
+            channel_break(&p.line, 0);
         CHECK_RESULT(wsock_close(p.ws[0], 1000, ""),
                      dies ? WSOCK_CONNECTION_LOST : WSOCK_OK);
         talk_join(&out);
@@ -1431,9 +1431,9 @@ TEST(freed_at_any_moment)
         test_note("round %d", round);
         pair_init(&p, OVER_CHANNEL, NULL, NULL);
         talk_start(&in, talk_once, p.ws[0], 0, 1);
-        channel_await(&p.channel, 0);
+        channel_await(&p.line, 0);
         talk_start(&out, talk_too_much, p.ws[0], 0, 1);
-        channel_await_full(&p.channel, 0);
+        channel_await_full(&p.line, 0);
         /* Both are inside.  The peer now begins to take it. */
         talk_start(&peer, talk_receive, p.ws[1], 0, 1000000);
         for (k = 0; k < (test_random_word(&seed) & 127); k++)
