@@ -579,6 +579,7 @@ suite_threads() {
         job "test_$t under helgrind" "gcc $flags -o $out.helgrind \
             tests/unit/test_$t.c || exit 1
             TEST_SMALL=1 TEST_QUICK=1 valgrind -q --tool=helgrind \
+            --suppressions=tests/unit/helgrind.supp \
             --error-exitcode=9 $out.helgrind"
     done
     settle counted
