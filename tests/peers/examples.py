@@ -723,31 +723,6 @@ def server_echoes(*command):
     return case
 
 
-def server_slow_reader(*command):
-    """A client that writes for a long time before it reads: the server must
-    stop reading, and go on later."""
-    count, data = 300, os.urandom(65536)
-
-    async def talk(url):
-        async with connect(url) as ws:
-            async def write():
-                for _ in range(count):
-                    await ws.send(data)
-            writer = asyncio.ensure_future(write())
-            # With nobody reading here, more than the 32 messages that
-            # `websockets` keeps goes back into the queues.
-            done, _ = await asyncio.wait({writer}, timeout=1)
-            expect(not done, "a server that is held back", "none")
-            for _ in range(count):
-                expect(await ws.recv() == data, "an echo", "another")
-            await writer
-
-    def case():
-        with echo_server(*command) as (p, url):
-            Background.call(talk(url))
-    return case
-
-
 def server_rests_and_ends(*command):
     async def talk(p, url):
         loop = asyncio.get_running_loop()
@@ -1007,7 +982,6 @@ CASES = [
     ("game_client: dead host", game_dead_host),
     ("game_client: stalled server", game_stalled),
     ("loop_epoll: echo", server_echoes("loop_epoll", "0")),
-    ("loop_epoll: slow reader", server_slow_reader("loop_epoll", "0")),
     ("loop_epoll: rest and end", server_rests_and_ends("loop_epoll", "0")),
     ("loop_epoll: port taken", server_port_taken("loop_epoll")),
     ("loop_libuv: echo", libuv_echo),
@@ -1018,8 +992,6 @@ CASES = [
     ("client_hello", client_hello),
     ("echo_client", echo_client),
     ("echo_server: echo", server_echoes("echo_server", "--port", "0")),
-    ("echo_server: slow reader",
-     server_slow_reader("echo_server", "--port", "0")),
     ("echo_server: rest and end",
      server_rests_and_ends("echo_server", "--port", "0")),
     ("echo_server: port taken", server_port_taken("echo_server", "--port")),

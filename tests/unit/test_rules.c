@@ -28,7 +28,7 @@
  *     requests      test_handshake_server.c   subprotocols
  *     lookup        test_foreign.c   names and raced addresses
  *     callbacks     test_io.c        .._through_a_filter
- *                   test_threads.c   a_transport_of_ours_with_wake
+ *                   test_threads.c   wake_a_poll_over_a_transport_of_ours
  *     options       test_handshake_client.c, test_handshake_server.c
  *                                    injection_is_refused_in_every_option
  *                   test_api.c       options_given_are_kept

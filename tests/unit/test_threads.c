@@ -144,11 +144,22 @@ static void shrink(int port)
         }
 }
 
-/* The server's receive also returns pings and pongs: see await_receive(). */
-static wsock_options control_options(void)
+/* Nothing is timed: what hangs is the guard's, and what is slow is slow. */
+static wsock_options patient_options(void)
 {
     wsock_options o;
     memset(&o, 0, sizeof o);
+    o.lookup_timeout = o.connect_timeout = WSOCK_NEVER;
+    o.handshake_timeout = o.close_timeout = WSOCK_NEVER;
+    o.send_timeout = o.stall_timeout = WSOCK_NEVER;
+    o.keepalive_interval = WSOCK_NEVER;
+    return o;
+}
+
+/* The server's receive also returns pings and pongs: see await_receive(). */
+static wsock_options control_options(void)
+{
+    wsock_options o = patient_options();
     o.flags = WSOCK_CONTROL;
     return o;
 }
@@ -156,8 +167,7 @@ static wsock_options control_options(void)
 /* A side that takes in next to nothing while it sends. */
 static wsock_options deaf_options(void)
 {
-    wsock_options o;
-    memset(&o, 0, sizeof o);
+    wsock_options o = patient_options();
     o.read_ahead = 1;
     return o;
 }
@@ -172,13 +182,18 @@ static void *pair_server(void *user)
     return NULL;
 }
 
-/* Both open.  Options may be NULL. */
+/* Both open.  Options may be NULL: the patient ones. */
 static void pair_init(pair *p, int kind, const wsock_options *client,
                       const wsock_options *server)
 {
+    wsock_options patient = patient_options();
     int fds[2], i, room = 8192;
     pthread_t thread;
     guard();
+    if (!client)
+        client = &patient;
+    if (!server)
+        server = &patient;
     memset(p, 0, sizeof *p);
     pattern_init();
     p->kind = kind;
@@ -563,7 +578,7 @@ TEST(what_is_taken_in_has_a_limit)
         loud l[2];
         pair p;
         test_note("over %s", kind_names[kind]);
-        memset(&o, 0, sizeof o);
+        o = patient_options();
         o.read_ahead = 65536;
         o.send_timeout = 300;
         o.close_timeout = 300;
@@ -820,16 +835,6 @@ static void check_cancelled(talk *dial)
     wsock_free(dial->ws);
 }
 
-static wsock_options patient_options(void)
-{
-    wsock_options o;
-    memset(&o, 0, sizeof o);
-    o.lookup_timeout = WSOCK_NEVER;
-    o.connect_timeout = WSOCK_NEVER;
-    o.handshake_timeout = WSOCK_NEVER;
-    return o;
-}
-
 /* "A cancelled dial is the end": while a server says nothing. */
 TEST(cancel_a_dial_that_waits_for_an_answer)
 {
@@ -1064,9 +1069,8 @@ TEST(free_while_both_wait)
  * takes nothing: options.close_timeout, for both. */
 TEST(close_while_a_send_waits_for_ever)
 {
-    wsock_options o;
+    wsock_options o = patient_options();
     int kind;
-    memset(&o, 0, sizeof o);
     o.close_timeout = 300;
     EACH_KIND(kind) {
         talk out;
@@ -1319,9 +1323,8 @@ TEST(a_stall_ends_both)
 TEST(a_send_that_times_out_ends_the_receive)
 {
     wsock_options control = control_options();
-    wsock_options o;
+    wsock_options o = patient_options();
     int kind;
-    memset(&o, 0, sizeof o);
     o.send_timeout = 300;
     EACH_KIND(kind) {
         talk in, out;
