@@ -717,7 +717,9 @@ WSOCK_API int wsock_close(wsock *ws, int code, const char *reason);
 WSOCK_API int wsock_close_status(const wsock *ws, int *code,
                                  const char **reason);
 
-/* wsock_abort() -- drop the connection now, without a Close frame.
+/* wsock_abort() -- drop the connection now, without a Close frame, and all
+ * output that has not left: wsock_queued() is 0 and wsock_output() has nothing
+ * after it, even when CLOSE was reported before.
  * Polled and core: every borrowed send gets its SENT event, with code
  * WSOCK_ABORTED, then CLOSE comes.   Returns  WSOCK_OK.   Blocks: never. */
 WSOCK_API int wsock_abort(wsock *ws);

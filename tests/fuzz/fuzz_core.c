@@ -148,6 +148,7 @@ typedef struct run {
     size_t biggest;    /* largest single send */
     int opened, ended, bad;
     int aborted;       /* wsock_abort() was called before the end */
+    int dropped;       /* wsock_abort() was called, which drops the output */
     int closing;       /* we have sent Close */
     int discarding;    /* by wsock_close(): no more messages */
     size_t max_message; /* the one in force */
@@ -260,7 +261,7 @@ static void take_all(run *r)
         look(r);
     } while (r->nheld);
     /* With memory out it may say "nothing" for the moment. */
-    if (r->aborted || r->sys.failed || wsock_error(r->ws)) return;
+    if (r->dropped || r->sys.failed || wsock_error(r->ws)) return;
     CHECK(fuzz_wire_whole(&r->wire));
     CHECK(wsock_queued(r->ws) == 0);
 }
@@ -661,7 +662,9 @@ static void make_call(run *r, unsigned what, unsigned arg)
     case 9:
         if (arg % 3) break; /* or few inputs would get far */
         CHECK(wsock_abort(r->ws) == (r->bad ? WSOCK_NO_MEMORY : WSOCK_OK));
+        CHECK(wsock_queued(r->ws) == 0);
         if (!r->ended) r->aborted = 1;
+        r->dropped = 1;
         r->nheld = 0;
         break;
     case 10:

@@ -88,7 +88,8 @@ fuzz() {
             "$here/corpus/$1"/* >"$log" 2>&1
     else
         "$work/$1" -artifact_prefix="$work/crashes/$1/" -timeout=20 \
-            -seed="${SEED:-2026}" -max_total_time="$seconds" -max_len=6000 -len_control=20 \
+            -seed="${SEED:-1}" -max_total_time="$seconds" \
+            -max_len=6000 -len_control=20 \
             -use_value_profile=0 -print_final_stats=1 \
             -dict="$here/wsock.dict" "$work/corpus/$1" >"$log" 2>&1
     fi

@@ -159,6 +159,9 @@ def core(role):
         calls=[(2, BORROW, 0x19), (1, BORROW, 0x19), (0, ABORT, 0)])
     put("abort-at-open", GOOD, f(1, b"a"),
         calls=[(1, ABORT, 0), (7, ASK, 0)])
+    for n in range(3): # with our Close in several stages of leaving
+        put("abort-after-close-%d" % n, GOOD, f(9, b"ping") + close,
+            calls=[(7, ASK, 0), (0, ABORT, 0)], take=TAKE_SOME, chunks=n)
     put("abort-no-memory-3", GOOD, f(1, b"a"), calls=[(0, ABORT, 0)],
         fail=0x82)
     put("abort-no-memory-4", GOOD, f(1, b"a"), calls=[(0, ABORT, 0)],
