@@ -700,9 +700,10 @@ def echo_server(name, *arguments):
         yield p, match.group()
 
 
-def connect(url):
+def connect(url, **more):
     return websockets.connect(url, compression=None, ping_interval=None,
-                              max_size=32 << 20, close_timeout=PATIENCE)
+                              max_size=32 << 20, close_timeout=PATIENCE,
+                              **more)
 
 
 def server_echoes(*command):
@@ -720,6 +721,47 @@ def server_echoes(*command):
     def case():
         with echo_server(*command) as (p, url):
             Background.call(all_of_them(url))
+    return case
+
+
+def kernel_keeps():
+    """Bytes that the kernel keeps at most for one side of a connection."""
+    most = 0
+    for name in "tcp_rmem", "tcp_wmem":
+        with open("/proc/sys/net/ipv4/" + name) as f:
+            most += int(f.read().split()[2])
+    return most
+
+
+def server_slow_reader(*command):
+    """A client that writes for a long time before it reads: the server must
+    stop reading, and go on later."""
+    data = os.urandom(65536)
+    # More than all buffers between the two hold: the server's in the kernel,
+    # its queue, the client's two, 32 messages in `websockets`.
+    own = 256 << 10
+    count = (kernel_keeps() + 4 * own + (4 << 20)) // len(data) + 32
+
+    async def talk(url, sock):
+        async with connect(url, sock=sock) as ws:
+            async def write():
+                for _ in range(count):
+                    await ws.send(data)
+            writer = asyncio.ensure_future(write())
+            await asyncio.wait({writer}, timeout=1) # the buffers fill
+            held = not writer.done()
+            for _ in range(count):
+                expect(await ws.recv() == data, "an echo", "another")
+            await writer
+        expect(held, "a server that is held back", "none")
+
+    def case():
+        with echo_server(*command) as (p, url), socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, own)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, own)
+            host, port = url.split("/")[2].split(":")
+            sock.connect((host, int(port)))
+            Background.call(talk(url, sock))
     return case
 
 
@@ -982,6 +1024,7 @@ CASES = [
     ("game_client: dead host", game_dead_host),
     ("game_client: stalled server", game_stalled),
     ("loop_epoll: echo", server_echoes("loop_epoll", "0")),
+    ("loop_epoll: slow reader", server_slow_reader("loop_epoll", "0")),
     ("loop_epoll: rest and end", server_rests_and_ends("loop_epoll", "0")),
     ("loop_epoll: port taken", server_port_taken("loop_epoll")),
     ("loop_libuv: echo", libuv_echo),
@@ -992,6 +1035,8 @@ CASES = [
     ("client_hello", client_hello),
     ("echo_client", echo_client),
     ("echo_server: echo", server_echoes("echo_server", "--port", "0")),
+    ("echo_server: slow reader",
+     server_slow_reader("echo_server", "--port", "0")),
     ("echo_server: rest and end",
      server_rests_and_ends("echo_server", "--port", "0")),
     ("echo_server: port taken", server_port_taken("echo_server", "--port")),
