@@ -9,8 +9,13 @@
  *
  * and in all others just include it.
  *
+ * What to give the linker: nothing on Linux, macOS and BSD; on Windows
+ * (Vista and later) -lws2_32 -lbcrypt, which MSVC and clang-cl find by
+ * themselves.  There the implementation comes before <windows.h> in its file,
+ * or WIN32_LEAN_AND_MEAN is defined before that.
+ *
  * WHAT IT DOES NOT DO (yet): wss:// (TLS), permessage-deflate, proxies,
- * redirects, Windows.
+ * redirects.
  *
  * THE SMALLEST CLIENT
  *
@@ -210,12 +215,18 @@
  * signal ends a waiting poll call early (0); wsock_wake() and
  * wsock_server_wake() may be called from a signal handler.
  *
+ * WINDOWS  WSAStartup() is called once, on first use, and never taken back;
+ * that the program does the same changes nothing.  A descriptor of
+ * wsock_watches() is a SOCKET, for WSAPoll() or select().  wsock_failure's
+ * os_code is WSAGetLastError()'s.
+ *
  * SETTINGS, as macros before the include, the same in every file
  *
  *     WSOCK_STATIC    - every function static: private to the one file that
  *                       includes it
  *     WSOCK_API       - what to put before each declaration (dllexport...)
- *     WSOCK_USE_POLL  - poll() instead of epoll on Linux
+ *     WSOCK_USE_POLL  - poll() instead of epoll or kqueue
+ *     WSOCK_USE_KQUEUE - kqueue also where it is not the system's own
  *     WSOCK_NO_THREADS - no helper thread and no mutexes: name look-ups
  *                       (not numeric addresses, not localhost) then block,
  *                       and a blocking connection belongs to one thread
@@ -227,6 +238,9 @@
  * before the first of them. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
+#endif
+#if defined(_WIN32) && !defined(_WIN32_WINNT)
+#define _WIN32_WINNT 0x0600 /* Vista: WSAPoll() and condition variables */
 #endif
 #if defined(__APPLE__) && !defined(_DARWIN_C_SOURCE)
 #define _DARWIN_C_SOURCE
@@ -240,7 +254,7 @@
 #include <stdint.h>
 
 #ifndef WSOCK_API
-#if defined(WSOCK_STATIC) && defined(__GNUC__)
+#if defined(WSOCK_STATIC) && (defined(__GNUC__) || defined(__clang__))
 #define WSOCK_API static __attribute__((unused))
 #elif defined(WSOCK_STATIC)
 #define WSOCK_API static
@@ -1027,36 +1041,58 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *server);
  * What the system gives: headers, clock, secure random bytes, memory.  The
  * other places with conditional code are >>sockets and >>poller. */
 
-#if !(defined(__unix__) || defined(__unix) || defined(__APPLE__))
-#error "wsock.h: only POSIX systems are supported by this version"
+#if defined(_WIN32)
+#define WSOCK__WINDOWS 1
+#elif defined(__unix__) || defined(__unix) || defined(__APPLE__)
+#define WSOCK__WINDOWS 0
+#else
+#error "wsock.h: neither a POSIX system nor Windows"
 #endif
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#if WSOCK__WINDOWS
+#if defined(_WINSOCKAPI_) && !defined(_WINSOCK2API_)
+#error "wsock.h: windows.h has brought the old winsock.h: include the \
+implementation before it, or define WIN32_LEAN_AND_MEAN before windows.h"
+#endif
+#include <winsock2.h>
+#include <ws2tcpip.h>
+#include <bcrypt.h>
+#include <windows.h>
+#if !defined(_WIN32_WINNT) || _WIN32_WINNT < 0x0600
+#error "wsock.h: it needs Windows Vista: define _WIN32_WINNT as 0x0600 or more"
+#endif
+#if defined(_MSC_VER)
+#pragma comment(lib, "ws2_32.lib")
+#pragma comment(lib, "bcrypt.lib")
+#endif
+#else
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+#if !defined(WSOCK_NO_THREADS)
+#include <pthread.h>
+#include <signal.h>
+#endif
+#endif
 
 #if defined(__GLIBC__) && !defined(__USE_MISC)
 #error "wsock.h: a system header came before it with a strict -std=: include \
 the implementation first, or compile with -std=gnu99 or -D_GNU_SOURCE"
-#endif
-
-#if !defined(WSOCK_NO_THREADS)
-#include <pthread.h>
-#include <signal.h>
 #endif
 
 #if defined(__linux__)
@@ -1074,28 +1110,51 @@ the implementation first, or compile with -std=gnu99 or -D_GNU_SOURCE"
 #define WSOCK__ACCEPT4 0
 #endif
 
-/* tcc lays out struct epoll_event without its packing: poll() is right. */
-#if WSOCK__LINUX && !defined(WSOCK_USE_POLL) && !defined(__TINYC__)
+/* How a server waits for its many sockets.  tcc lays out struct epoll_event
+ * without its packing: poll() is right. */
+#define WSOCK__EPOLL 0
+#define WSOCK__KQUEUE 0
+#if defined(WSOCK_USE_POLL) || WSOCK__WINDOWS
+#elif defined(WSOCK_USE_KQUEUE) || defined(__APPLE__) ||                     \
+    defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__) ||    \
+    defined(__DragonFly__)
+#undef WSOCK__KQUEUE
+#define WSOCK__KQUEUE 1
+#include <sys/event.h>
+#elif WSOCK__LINUX && !defined(__TINYC__)
+#undef WSOCK__EPOLL
 #define WSOCK__EPOLL 1
 #include <sys/epoll.h>
-#else
-#define WSOCK__EPOLL 0
 #endif
 
-#if defined(__GNUC__)
+/* A socket, -1 for none, and what the system's calls take. */
+#if WSOCK__WINDOWS
+typedef intptr_t wsock__fd;
+typedef SOCKET wsock__handle;
+#else
+typedef int wsock__fd;
+typedef int wsock__handle;
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
 #define WSOCK__FORMAT(f, a) __attribute__((format(printf, f, a)))
 /* For the few functions that every message passes. */
 #define WSOCK__INLINE static inline __attribute__((always_inline))
 #define WSOCK__LIKELY(x) __builtin_expect(!!(x), 1)
 #define WSOCK__UNLIKELY(x) __builtin_expect(!!(x), 0)
-/* What a register takes at once: compilers know how to add, xor and move it,
- * on every CPU. */
-typedef uint64_t wsock__lane __attribute__((vector_size(16)));
 #else
 #define WSOCK__FORMAT(f, a)
 #define WSOCK__INLINE static inline
 #define WSOCK__LIKELY(x) (x)
 #define WSOCK__UNLIKELY(x) (x)
+#endif
+
+/* What a register takes at once: compilers know how to add, xor and move it,
+ * on every CPU. */
+#if (defined(__GNUC__) || defined(__clang__)) && \
+    (!defined(__i386__) || defined(__SSE2__))
+typedef uint64_t wsock__lane __attribute__((vector_size(16)));
+#else
 typedef uint64_t wsock__lane;
 #endif
 
@@ -1112,6 +1171,29 @@ static void wsock__system_free(void *user, void *memory, size_t size)
     free(memory);
 }
 
+#if WSOCK__WINDOWS
+static int64_t wsock__system_now(void *user)
+{
+    LARGE_INTEGER count, second;
+    (void)user;
+    QueryPerformanceFrequency(&second);
+    QueryPerformanceCounter(&count);
+    /* In two steps: the count of a machine that is up for long, times a
+     * thousand, is more than 64 bits hold. */
+    return count.QuadPart / second.QuadPart * 1000 +
+           count.QuadPart % second.QuadPart * 1000 / second.QuadPart;
+}
+
+static int wsock__system_random(void *user, void *bytes, size_t size)
+{
+    (void)user;
+    return size <= ULONG_MAX &&
+                   BCryptGenRandom(NULL, (PUCHAR)bytes, (ULONG)size,
+                                   BCRYPT_USE_SYSTEM_PREFERRED_RNG) == 0
+               ? 0
+               : -1;
+}
+#else
 static int64_t wsock__system_now(void *user)
 {
     struct timespec t;
@@ -1153,6 +1235,130 @@ static int wsock__system_random(void *user, void *bytes, size_t size)
 #endif
     return wsock__random_device((uint8_t *)bytes, size);
 }
+#endif
+
+/* A mutex, a condition and a thread: no more of threads is used. */
+#if defined(WSOCK_NO_THREADS)
+#elif WSOCK__WINDOWS
+typedef SRWLOCK wsock__mutex;
+typedef CONDITION_VARIABLE wsock__condition;
+#define WSOCK__THREAD DWORD WINAPI
+
+static int wsock__mutex_open(wsock__mutex *m)
+{
+    InitializeSRWLock(m);
+    return 0;
+}
+
+static void wsock__mutex_close(wsock__mutex *m)
+{
+    (void)m;
+}
+
+static void wsock__lock(wsock__mutex *m)
+{
+    AcquireSRWLockExclusive(m);
+}
+
+static void wsock__unlock(wsock__mutex *m)
+{
+    ReleaseSRWLockExclusive(m);
+}
+
+static int wsock__condition_open(wsock__condition *c)
+{
+    InitializeConditionVariable(c);
+    return 0;
+}
+
+static void wsock__condition_close(wsock__condition *c)
+{
+    (void)c;
+}
+
+static void wsock__condition_wait(wsock__condition *c, wsock__mutex *m)
+{
+    SleepConditionVariableSRW(c, m, INFINITE, 0);
+}
+
+static void wsock__condition_wake(wsock__condition *c)
+{
+    WakeAllConditionVariable(c);
+}
+
+/* A thread that nobody waits for.  0, or the system's code. */
+static int wsock__thread_start(DWORD(WINAPI *run)(void *), void *argument)
+{
+    HANDLE thread = CreateThread(NULL, 0, run, argument, 0, NULL);
+    if (!thread)
+        return (int)GetLastError();
+    CloseHandle(thread);
+    return 0;
+}
+#else
+typedef pthread_mutex_t wsock__mutex;
+typedef pthread_cond_t wsock__condition;
+#define WSOCK__THREAD void *
+
+static int wsock__mutex_open(wsock__mutex *m)
+{
+    return pthread_mutex_init(m, NULL);
+}
+
+static void wsock__mutex_close(wsock__mutex *m)
+{
+    pthread_mutex_destroy(m);
+}
+
+static void wsock__lock(wsock__mutex *m)
+{
+    pthread_mutex_lock(m);
+}
+
+static void wsock__unlock(wsock__mutex *m)
+{
+    pthread_mutex_unlock(m);
+}
+
+static int wsock__condition_open(wsock__condition *c)
+{
+    return pthread_cond_init(c, NULL);
+}
+
+static void wsock__condition_close(wsock__condition *c)
+{
+    pthread_cond_destroy(c);
+}
+
+static void wsock__condition_wait(wsock__condition *c, wsock__mutex *m)
+{
+    pthread_cond_wait(c, m);
+}
+
+static void wsock__condition_wake(wsock__condition *c)
+{
+    pthread_cond_broadcast(c);
+}
+
+/* A thread that nobody waits for, with all signals blocked: they are the
+ * program's.  0, or the system's code. */
+static int wsock__thread_start(void *(*run)(void *), void *argument)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+    sigset_t all, before;
+    int r = pthread_attr_init(&attributes);
+    if (r != 0)
+        return r;
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    r = pthread_create(&thread, &attributes, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return r;
+}
+#endif
 
 /* -------------------------------------------------------------- >>types --
  * The private structs.  One wsock is one connection, whichever way it is
@@ -1483,18 +1689,19 @@ struct wsock__loop {
     uint8_t *direct; /* blocking: where a large payload may be read to */
     size_t direct_size;
     wsock_io io; /* a transport of the program's */
-    int epoll;
-    int wake_read, wake_write;
-    int turn_read, turn_write; /* wakes a sender when the receiver leaves */
-    int listener;
+    int queue; /* epoll's or kqueue's descriptor, -1: poll() is used */
+    wsock__fd wake_read, wake_write;
+    wsock__fd turn_read, turn_write; /* wakes a sender when the receiver
+                                      * leaves */
+    wsock__fd listener;
     void *ready; /* what the last wait found; see >>poller */
     void *pollfds;
     size_t pollfds_size;
     wsock__pool wsocks; /* a server's connections, in */
     void *slabs;
 #if !defined(WSOCK_NO_THREADS)
-    pthread_mutex_t mutex;
-    pthread_cond_t left; /* a thread has left; see >>threads */
+    wsock__mutex mutex;
+    wsock__condition left; /* a thread has left; see >>threads */
 #endif
 };
 
@@ -5833,8 +6040,276 @@ static int wsock__next(wsock *ws, wsock_event *e)
 }
 
 /* ------------------------------------------------------------ >>sockets --
- * The default transport: wsock_io over non-blocking POSIX sockets.  `user`
- * is the descriptor itself.  (Another system is one more block like this.) */
+ * The default transport: wsock_io over non-blocking sockets.  `user` is the
+ * descriptor itself.  First what differs between the systems, in two blocks
+ * of the same functions, then what is built on them. */
+
+static wsock__fd wsock__fd_of(void *user)
+{
+    return (wsock__fd)(intptr_t)user;
+}
+
+#if WSOCK__WINDOWS
+#define WSOCK__REUSE SO_EXCLUSIVEADDRUSE /* SO_REUSEADDR would share a port */
+
+static int wsock__net_error(void)
+{
+    return WSAGetLastError();
+}
+
+static void wsock__net_error_set(int code)
+{
+    WSASetLastError(code);
+}
+
+/* English, and constant: FormatMessage() speaks the user's language in the
+ * user's code page. */
+static const char *wsock__net_text(int code)
+{
+    switch (code) {
+    case WSAEACCES: return "permission denied";
+    case WSAEADDRINUSE: return "address already in use";
+    case WSAEADDRNOTAVAIL: return "address not available";
+    case WSAEAFNOSUPPORT: return "address family not supported";
+    case WSAECONNABORTED: return "connection aborted";
+    case WSAECONNREFUSED: return "connection refused";
+    case WSAECONNRESET: return "connection reset by peer";
+    case WSAEHOSTUNREACH: return "no route to host";
+    case WSAEMFILE: return "too many open sockets";
+    case WSAENETDOWN: return "network is down";
+    case WSAENETRESET: return "connection reset by the network";
+    case WSAENETUNREACH: return "network is unreachable";
+    case WSAENOBUFS: return "no buffer space";
+    case WSAENOTCONN: return "not connected";
+    case WSAETIMEDOUT: return "connection timed out";
+    case WSASYSNOTREADY:
+    case WSAVERNOTSUPPORTED:
+    case WSANOTINITIALISED: return "Winsock did not start";
+    case WSA_NOT_ENOUGH_MEMORY: return "memory is out";
+    default: return "see wsock_why()->os_code for Windows' error number";
+    }
+}
+
+static const char *wsock__lookup_text(int code)
+{
+    switch (code) {
+    case WSAHOST_NOT_FOUND: return "no such host is known";
+    case WSANO_DATA: return "the name has no address";
+    case WSANO_RECOVERY: return "the look-up failed for good";
+    case WSATRY_AGAIN: return "the look-up failed for now";
+    default: return wsock__net_text(code);
+    }
+}
+
+static int wsock__is_again(int code)
+{
+    return code == WSAEWOULDBLOCK;
+}
+
+static int wsock__is_connecting(int code)
+{
+    return code == WSAEWOULDBLOCK;
+}
+
+static int wsock__is_interrupt(int code)
+{
+    return code == WSAEINTR;
+}
+
+static int wsock__is_no_room(int code)
+{
+    return code == WSAEMFILE || code == WSAENOBUFS ||
+           code == WSA_NOT_ENOUGH_MEMORY;
+}
+
+static BOOL CALLBACK wsock__net_start(PINIT_ONCE once, PVOID unused,
+                                      PVOID *result)
+{
+    WSADATA data;
+    (void)once;
+    (void)unused;
+    (void)result;
+    return WSAStartup(MAKEWORD(2, 2), &data) == 0;
+}
+
+/* Winsock counts who has started it: once for the library, which is never
+ * taken back, besides what the program does itself. */
+static void wsock__net_begin(void)
+{
+    static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
+    InitOnceExecuteOnce(&once, wsock__net_start, NULL, NULL);
+}
+
+static void wsock__socket_end(wsock__fd fd)
+{
+    closesocket((SOCKET)fd);
+}
+
+static void wsock__socket_hang_up(wsock__fd fd)
+{
+    shutdown((SOCKET)fd, SD_BOTH);
+}
+
+static int wsock__socket_finish(void *user)
+{
+    shutdown((SOCKET)wsock__fd_of(user), SD_SEND);
+    return 0;
+}
+
+/* Non-blocking, and not for child processes. */
+static wsock__fd wsock__socket_prepare(SOCKET s)
+{
+    u_long on = 1;
+    if (s == INVALID_SOCKET)
+        return -1;
+    SetHandleInformation((HANDLE)s, HANDLE_FLAG_INHERIT, 0);
+    if (ioctlsocket(s, (long)FIONBIO, &on) != 0) {
+        int e = WSAGetLastError();
+        closesocket(s);
+        WSASetLastError(e);
+        return -1;
+    }
+    return (wsock__fd)s;
+}
+
+static wsock__fd wsock__socket_new(int family)
+{
+    wsock__net_begin();
+    return wsock__socket_prepare(socket(family, SOCK_STREAM, 0));
+}
+
+static wsock__fd wsock__socket_accept(wsock__fd listener)
+{
+    return wsock__socket_prepare(accept((SOCKET)listener, NULL, NULL));
+}
+
+static ptrdiff_t wsock__socket_result(int failed, size_t n, int want)
+{
+    if (!failed)
+        return (ptrdiff_t)n;
+    if (WSAGetLastError() == WSAEWOULDBLOCK)
+        return want;
+    return WSOCK_TRANSPORT_ERROR;
+}
+
+static ptrdiff_t wsock__socket_read(void *user, void *data, size_t size)
+{
+    int n = recv((SOCKET)wsock__fd_of(user), (char *)data,
+                 size < INT_MAX ? (int)size : INT_MAX, 0);
+    return wsock__socket_result(n < 0, (size_t)n, WSOCK_WANT_READ);
+}
+
+static ptrdiff_t wsock__socket_write(void *user, const wsock_buf *bufs,
+                                     size_t count)
+{
+    WSABUF list[WSOCK__GATHER];
+    DWORD sent = 0;
+    size_t i, room = INT_MAX; /* what one call may take */
+    int r;
+    if (count > WSOCK__GATHER)
+        count = WSOCK__GATHER;
+    for (i = 0; i < count && room; i++) {
+        size_t n = bufs[i].size < room ? bufs[i].size : room;
+        memcpy(&list[i].buf, &bufs[i].data, sizeof(void *));
+        list[i].len = (ULONG)n;
+        room -= n;
+    }
+    r = WSASend((SOCKET)wsock__fd_of(user), list, (DWORD)i, &sent, 0, NULL,
+                NULL);
+    return wsock__socket_result(r != 0, sent, WSOCK_WANT_WRITE);
+}
+
+enum {
+    WSOCK__CONNECT_LOOK = 50, /* ms between looks at connects */
+    WSOCK__HUNG_REST = 10
+};
+
+/* Before Windows 10 2004 WSAPoll() never told of a connect that failed:
+ * select() does.  Asked of sockets that only wait to be written, which few
+ * are but those. */
+static int wsock__connects_failed(struct pollfd *list, size_t n)
+{
+    struct timeval now = {0, 0};
+    int failed = 0;
+    for (; n; list++, n--) {
+        fd_set set;
+        if (list->events != POLLOUT)
+            continue;
+        FD_ZERO(&set);
+        set.fd_array[set.fd_count++] = list->fd;
+        if (select(0, NULL, NULL, &set, &now) > 0) {
+            list->revents |= POLLERR;
+            failed++;
+        }
+    }
+    return failed;
+}
+
+/* WSAPoll() reports the end of the peer's side even where only writing was
+ * asked for, again and again: this takes such news away.  Returns how many
+ * entries are left that tell something. */
+static int wsock__poll_news(struct pollfd *list, size_t n)
+{
+    int news = 0;
+    for (; n; list++, n--) {
+        if (!(list->events & POLLIN) &&
+            (list->revents & (POLLOUT | POLLERR | POLLNVAL)) == 0)
+            list->revents = 0;
+        news += list->revents != 0;
+    }
+    return news;
+}
+
+/* poll(), of at least one socket. */
+static int wsock__poll_fds(struct pollfd *list, size_t n, int timeout)
+{
+    int64_t until = timeout > 0 ? wsock__system_now(NULL) + timeout : 0;
+    int connecting = 0, slice = timeout, r;
+    size_t i;
+    for (i = 0; i < n; i++)
+        connecting |= list[i].events == POLLOUT;
+    for (;;) {
+        if (connecting && (slice < 0 || slice > WSOCK__CONNECT_LOOK))
+            slice = WSOCK__CONNECT_LOOK;
+        r = WSAPoll(list, (ULONG)n, slice);
+        if (r < 0)
+            return r;
+        if (r > 0 && wsock__poll_news(list, n) == 0)
+            Sleep(slice ? WSOCK__HUNG_REST : 0);
+        else if (r > 0)
+            return r;
+        if (connecting && (r = wsock__connects_failed(list, n)) > 0)
+            return r;
+        if (timeout >= 0) {
+            int64_t left = until - wsock__system_now(NULL);
+            if (timeout == 0 || left <= 0)
+                return 0;
+            slice = (int)left;
+        }
+    }
+}
+
+/* Has a connect ended, well or not? */
+static int wsock__connect_ended(wsock__fd fd)
+{
+    struct timeval now = {0, 0};
+    fd_set done, failed;
+    FD_ZERO(&done);
+    done.fd_array[done.fd_count++] = (SOCKET)fd;
+    failed = done;
+    return select(0, NULL, &done, &failed, &now) > 0;
+}
+
+/* Has the peer gone, so that nothing can be sent to it any more?  That it has
+ * shut its side alone does not say so. */
+static int wsock__socket_is_gone(wsock__fd fd)
+{
+    char peeked;
+    return recv((SOCKET)fd, &peeked, 1, MSG_PEEK) < 0 &&
+           WSAGetLastError() != WSAEWOULDBLOCK;
+}
+#else
+#define WSOCK__REUSE SO_REUSEADDR /* also while old connections linger */
 
 #if defined(MSG_NOSIGNAL)
 #define WSOCK__SEND_FLAGS MSG_NOSIGNAL
@@ -5848,16 +6323,111 @@ static int wsock__next(wsock *ws, wsock_event *e)
 #define WSOCK__IOVLEN int /* POSIX */
 #endif
 
-static int wsock__fd_of(void *user)
+static int wsock__net_error(void)
 {
-    return (int)(intptr_t)user;
+    return errno;
+}
+
+static void wsock__net_error_set(int code)
+{
+    errno = code;
+}
+
+static const char *wsock__net_text(int code)
+{
+    return strerror(code);
+}
+
+static const char *wsock__lookup_text(int code)
+{
+    return gai_strerror(code);
+}
+
+static int wsock__is_again(int code)
+{
+    return code == EAGAIN || code == EWOULDBLOCK;
+}
+
+static int wsock__is_connecting(int code)
+{
+    return code == EINPROGRESS || code == EINTR;
+}
+
+static int wsock__is_interrupt(int code)
+{
+    return code == EINTR;
+}
+
+static int wsock__is_no_room(int code)
+{
+    return code == EMFILE || code == ENFILE || code == ENOBUFS ||
+           code == ENOMEM;
+}
+
+static void wsock__net_begin(void)
+{
+}
+
+static void wsock__socket_end(wsock__fd fd)
+{
+    close(fd);
+}
+
+static void wsock__socket_hang_up(wsock__fd fd)
+{
+    shutdown(fd, SHUT_RDWR);
+}
+
+static int wsock__socket_finish(void *user)
+{
+    shutdown(wsock__fd_of(user), SHUT_WR); /* a peer that left is no matter */
+    return 0;
+}
+
+#if !WSOCK__ACCEPT4
+/* Non-blocking, closed on exec. */
+static int wsock__fd_prepare(int fd)
+{
+    if (fd < 0)
+        return fd;
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
+        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
+        int e = errno;
+        close(fd);
+        errno = e;
+        return -1;
+    }
+    return fd;
+}
+#endif
+
+static wsock__fd wsock__socket_new(int family)
+{
+#if WSOCK__LINUX
+    return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+#else
+    return wsock__fd_prepare(socket(family, SOCK_STREAM, 0));
+#endif
+}
+
+static wsock__fd wsock__socket_accept(wsock__fd listener)
+{
+    int fd;
+    do
+#if WSOCK__ACCEPT4
+        fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+        fd = wsock__fd_prepare(accept(listener, NULL, NULL));
+#endif
+    while (fd < 0 && errno == EINTR);
+    return fd;
 }
 
 static ptrdiff_t wsock__socket_result(ssize_t n, int want)
 {
     if (n >= 0)
         return n;
-    if (errno == EAGAIN || errno == EWOULDBLOCK)
+    if (wsock__is_again(errno))
         return want;
     return WSOCK_TRANSPORT_ERROR;
 }
@@ -5900,11 +6470,33 @@ static ptrdiff_t wsock__socket_write(void *user, const wsock_buf *bufs,
     return wsock__socket_result(n, WSOCK_WANT_WRITE);
 }
 
-static int wsock__socket_finish(void *user)
+static int wsock__poll_fds(struct pollfd *list, size_t n, int timeout)
 {
-    shutdown(wsock__fd_of(user), SHUT_WR); /* a peer that left is no matter */
-    return 0;
+    return poll(list, (nfds_t)n, timeout);
 }
+
+/* Which of `events`, errors and hang-ups is there? */
+static int wsock__socket_state(wsock__fd fd, int events)
+{
+    struct pollfd p;
+    p.fd = fd;
+    p.events = (short)events;
+    p.revents = 0;
+    return poll(&p, 1, 0) > 0 ? p.revents : 0;
+}
+
+/* Has a connect ended, well or not? */
+static int wsock__connect_ended(wsock__fd fd)
+{
+    return wsock__socket_state(fd, POLLOUT) != 0;
+}
+
+/* Has the peer gone, so that nothing can be sent to it any more? */
+static int wsock__socket_is_gone(wsock__fd fd)
+{
+    return (wsock__socket_state(fd, 0) & (POLLERR | POLLHUP)) != 0;
+}
+#endif
 
 static intptr_t wsock__socket_fd(void *user)
 {
@@ -5914,13 +6506,13 @@ static intptr_t wsock__socket_fd(void *user)
 static void wsock__socket_explain(void *user, wsock_failure *f)
 {
     (void)user;
-    f->os_code = errno;
-    f->text = strerror(errno);
+    f->os_code = wsock__net_error();
+    f->text = wsock__net_text(f->os_code);
 }
 
 static void wsock__socket_close(void *user)
 {
-    close(wsock__fd_of(user));
+    wsock__socket_end(wsock__fd_of(user));
 }
 
 static const wsock_io wsock__socket_io = {
@@ -5935,52 +6527,19 @@ static const wsock_io wsock__socket_io = {
     wsock__socket_close,
     NULL};
 
-#if !WSOCK__ACCEPT4
-/* Non-blocking, closed on exec. */
-static int wsock__fd_prepare(int fd)
-{
-    if (fd < 0)
-        return fd;
-    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
-        fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0) {
-        int e = errno;
-        close(fd);
-        errno = e;
-        return -1;
-    }
-    return fd;
-}
-#endif
-
-static void wsock__socket_options(int fd)
+static void wsock__socket_option(wsock__fd fd, int level, int name)
 {
     int on = 1;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt((wsock__handle)fd, level, name, (const char *)(void *)&on,
+               sizeof on);
+}
+
+static void wsock__socket_options(wsock__fd fd)
+{
+    wsock__socket_option(fd, IPPROTO_TCP, TCP_NODELAY);
 #if defined(SO_NOSIGPIPE)
-    setsockopt(fd, SOL_SOCKET, SO_NOSIGPIPE, &on, sizeof on);
+    wsock__socket_option(fd, SOL_SOCKET, SO_NOSIGPIPE);
 #endif
-}
-
-static int wsock__socket_new(int family)
-{
-#if WSOCK__LINUX
-    return socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-#else
-    return wsock__fd_prepare(socket(family, SOCK_STREAM, 0));
-#endif
-}
-
-static int wsock__socket_accept(int listener)
-{
-    int fd;
-    do
-#if WSOCK__ACCEPT4
-        fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-#else
-        fd = wsock__fd_prepare(accept(listener, NULL, NULL));
-#endif
-    while (fd < 0 && errno == EINTR);
-    return fd;
 }
 
 /* The addresses of a host.  Numeric ones and localhost take no look-up and no
@@ -6047,6 +6606,7 @@ static int wsock__ask_system(const char *host, int port, int passive,
     struct addrinfo hints;
     char service[16];
     int r;
+    wsock__net_begin();
     memset(&hints, 0, sizeof hints);
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = AI_NUMERICSERV | (passive ? AI_PASSIVE : 0);
@@ -6067,23 +6627,25 @@ static void wsock__addresses_free(wsock__addresses *a)
 }
 
 /* Bind and listen on the first address that can be had. */
-static int wsock__socket_listen(const wsock__addresses *list, int backlog)
+static wsock__fd wsock__socket_listen(const wsock__addresses *list,
+                                      int backlog)
 {
     const struct addrinfo *a;
-    int on = 1, e = 0;
+    int e = 0;
     for (a = list->first; a; a = a->ai_next) {
-        int fd = wsock__socket_new(a->ai_family);
+        wsock__fd fd = wsock__socket_new(a->ai_family);
         if (fd >= 0) {
-            setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-            if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 &&
-                listen(fd, backlog) == 0)
+            wsock__socket_option(fd, SOL_SOCKET, WSOCK__REUSE);
+            if (bind((wsock__handle)fd, a->ai_addr,
+                     (socklen_t)a->ai_addrlen) == 0 &&
+                listen((wsock__handle)fd, backlog) == 0)
                 return fd;
         }
-        e = errno;
+        e = wsock__net_error();
         if (fd >= 0)
-            close(fd);
+            wsock__socket_end(fd);
     }
-    errno = e;
+    wsock__net_error_set(e);
     return -1;
 }
 
@@ -6120,8 +6682,72 @@ static int wsock__address_text(const struct sockaddr_storage *s, char *text,
     return n > 0 && (size_t)n < size ? WSOCK_OK : WSOCK_INVALID_PARAMETER;
 }
 
+/* What a wake-up says: the program's, or that there is something to look at,
+ * from another thread of the library's. */
+#define WSOCK__WAKE_CALL UINT64_C(1)
+#define WSOCK__WAKE_LOOK (UINT64_C(1) << 32)
+
+#if WSOCK__WINDOWS
+/* A datagram socket that is connected to itself: only what it sends comes
+ * in. */
+static wsock__fd wsock__wake_socket(void)
+{
+    struct sockaddr_in a;
+    int size = sizeof a;
+    wsock__fd fd;
+    wsock__net_begin();
+    fd = wsock__socket_prepare(socket(AF_INET, SOCK_DGRAM, 0));
+    if (fd < 0)
+        return -1;
+    memset(&a, 0, sizeof a);
+    a.sin_family = AF_INET;
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind((SOCKET)fd, (struct sockaddr *)(void *)&a, size) == 0 &&
+        getsockname((SOCKET)fd, (struct sockaddr *)(void *)&a, &size) == 0 &&
+        connect((SOCKET)fd, (struct sockaddr *)(void *)&a, size) == 0)
+        return fd;
+    wsock__socket_end(fd);
+    return -1;
+}
+
+static int wsock__wake_open(wsock__fd *reader, wsock__fd *writer)
+{
+    *reader = *writer = wsock__wake_socket();
+    return *reader < 0 ? -1 : 0;
+}
+
+/* A full socket wakes just as well. */
+static void wsock__wake(wsock__fd fd, uint64_t what)
+{
+    int e = WSAGetLastError();
+    send((SOCKET)fd, (const char *)(void *)&what, sizeof what, 0);
+    WSASetLastError(e);
+}
+
+static int wsock__wake_clear(wsock__fd fd)
+{
+    uint64_t what, all = 0;
+    while (recv((SOCKET)fd, (char *)(void *)&what, sizeof what, 0) ==
+           (int)sizeof what)
+        all |= what;
+    return (uint32_t)all != 0;
+}
+
+/* Wait until there is a wake-up.  A wait without one is a rest. */
+static int wsock__wait_readable(wsock__fd fd, int timeout)
+{
+    struct pollfd p;
+    p.fd = (SOCKET)fd;
+    p.events = POLLIN;
+    p.revents = 0;
+    if (fd >= 0)
+        return WSAPoll(&p, 1, timeout) > 0;
+    Sleep((DWORD)timeout);
+    return 0;
+}
+#else
 /* A descriptor pair that a signal handler can write to.  0, or -1. */
-static int wsock__wake_open(int *reader, int *writer)
+static int wsock__wake_open(wsock__fd *reader, wsock__fd *writer)
 {
 #if WSOCK__LINUX
     *reader = *writer = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -6136,22 +6762,8 @@ static int wsock__wake_open(int *reader, int *writer)
 #endif
 }
 
-static void wsock__wake_close(int *reader, int *writer)
-{
-    if (*reader >= 0)
-        close(*reader);
-    if (*writer >= 0 && *writer != *reader)
-        close(*writer);
-    *reader = *writer = -1;
-}
-
-/* What a wake-up says: the program's, or that there is something to look at,
- * from another thread of the library's. */
-#define WSOCK__WAKE_CALL UINT64_C(1)
-#define WSOCK__WAKE_LOOK (UINT64_C(1) << 32)
-
 /* Async-signal-safe; a full pipe wakes just as well. */
-static void wsock__wake(int fd, uint64_t what)
+static void wsock__wake(wsock__fd fd, uint64_t what)
 {
     int e = errno;
     ssize_t n = write(fd, &what, sizeof what);
@@ -6160,7 +6772,7 @@ static void wsock__wake(int fd, uint64_t what)
 }
 
 /* Take them all; returns whether the program's is among them. */
-static int wsock__wake_clear(int fd)
+static int wsock__wake_clear(wsock__fd fd)
 {
     uint64_t sink[8], all = 0;
     ssize_t n, i;
@@ -6170,6 +6782,26 @@ static int wsock__wake_clear(int fd)
             all |= sink[i];
     } while (n == (ssize_t)(sizeof sink / sizeof *sink));
     return (uint32_t)all != 0;
+}
+
+/* Wait until there is a wake-up.  A wait without one is a rest. */
+static int wsock__wait_readable(wsock__fd fd, int timeout)
+{
+    struct pollfd p;
+    p.fd = fd; /* -1 is passed over */
+    p.events = POLLIN;
+    p.revents = 0;
+    return poll(&p, 1, timeout) > 0;
+}
+#endif
+
+static void wsock__wake_close(wsock__fd *reader, wsock__fd *writer)
+{
+    if (*reader >= 0)
+        wsock__socket_end(*reader);
+    if (*writer >= 0 && *writer != *reader)
+        wsock__socket_end(*writer);
+    *reader = *writer = -1;
 }
 
 /* ------------------------------------------------------------ >>threads --
@@ -6189,7 +6821,7 @@ static void wsock__threads_close(wsock__loop *l)
     (void)l;
 }
 
-static void wsock__mutex(const wsock__loop *l, int on)
+static void wsock__hold(const wsock__loop *l, int on)
 {
     (void)l;
     (void)on;
@@ -6207,10 +6839,10 @@ static void wsock__wait_for_others(wsock__loop *l)
 #else
 static int wsock__threads_open(wsock__loop *l)
 {
-    if (pthread_mutex_init(&l->mutex, NULL) != 0)
+    if (wsock__mutex_open(&l->mutex) != 0)
         return -1;
-    if (pthread_cond_init(&l->left, NULL) != 0) {
-        pthread_mutex_destroy(&l->mutex);
+    if (wsock__condition_open(&l->left) != 0) {
+        wsock__mutex_close(&l->mutex);
         return -1;
     }
     l->threaded = 1;
@@ -6221,26 +6853,26 @@ static void wsock__threads_close(wsock__loop *l)
 {
     if (!l->threaded)
         return;
-    pthread_cond_destroy(&l->left);
-    pthread_mutex_destroy(&l->mutex);
+    wsock__condition_close(&l->left);
+    wsock__mutex_close(&l->mutex);
 }
 
-static void wsock__mutex(wsock__loop *l, int on)
+static void wsock__hold(wsock__loop *l, int on)
 {
     if (on)
-        pthread_mutex_lock(&l->mutex);
+        wsock__lock(&l->mutex);
     else
-        pthread_mutex_unlock(&l->mutex);
+        wsock__unlock(&l->mutex);
 }
 
 static void wsock__someone_left(wsock__loop *l)
 {
-    pthread_cond_broadcast(&l->left);
+    wsock__condition_wake(&l->left);
 }
 
 static void wsock__wait_for_others(wsock__loop *l)
 {
-    pthread_cond_wait(&l->left, &l->mutex);
+    wsock__condition_wait(&l->left, &l->mutex);
 }
 #endif
 
@@ -6248,7 +6880,7 @@ static void wsock__wait_for_others(wsock__loop *l)
 static inline void wsock__enter(const wsock *ws)
 {
     if (ws && ws->loop->threaded) {
-        wsock__mutex(ws->loop, 1);
+        wsock__hold(ws->loop, 1);
         ws->loop->inside++;
     }
 }
@@ -6259,7 +6891,7 @@ static inline void wsock__exit(const wsock *ws)
         ws->loop->inside--;
         if (ws->loop->freeing)
             wsock__someone_left(ws->loop);
-        wsock__mutex(ws->loop, 0);
+        wsock__hold(ws->loop, 0);
     }
 }
 
@@ -6268,7 +6900,7 @@ static inline void wsock__wait_begins(wsock__loop *l)
 {
     if (l->threaded) {
         l->waiting++;
-        wsock__mutex(l, 0);
+        wsock__hold(l, 0);
     }
 }
 
@@ -6276,7 +6908,7 @@ static void wsock__wait_ends(wsock__loop *l)
 {
     if (!l->threaded)
         return;
-    wsock__mutex(l, 1);
+    wsock__hold(l, 1);
     l->waiting--;
     if (l->waiting == 0 && l->late_io) {
         if (l->late_io->close)
@@ -6346,7 +6978,7 @@ static void wsock__io_close(wsock *ws)
         l->late_io = io;
         l->late_user = ws->io_user;
         if (io == &wsock__socket_io)
-            shutdown(wsock__fd_of(ws->io_user), SHUT_RDWR);
+            wsock__socket_hang_up(wsock__fd_of(ws->io_user));
         wsock__wake_all(l, io, ws->io_user);
         return;
     }
@@ -6366,10 +6998,10 @@ static void wsock__io_close(wsock *ws)
 typedef int wsock__lookup;
 #else
 typedef struct wsock__lookup {
-    pthread_mutex_t mutex;
+    wsock__mutex mutex;
     int references;
     int done, code; /* getaddrinfo()'s */
-    int reader, writer; /* readable when it is done */
+    wsock__fd reader, writer; /* readable when it is done */
     int port;
     struct addrinfo *list;
     char host[256];
@@ -6378,49 +7010,31 @@ typedef struct wsock__lookup {
 static void wsock__lookup_drop(wsock__lookup *lookup)
 {
     int left;
-    pthread_mutex_lock(&lookup->mutex);
+    wsock__lock(&lookup->mutex);
     left = --lookup->references;
-    pthread_mutex_unlock(&lookup->mutex);
+    wsock__unlock(&lookup->mutex);
     if (left)
         return;
     if (lookup->list)
         freeaddrinfo(lookup->list);
     wsock__wake_close(&lookup->reader, &lookup->writer);
-    pthread_mutex_destroy(&lookup->mutex);
+    wsock__mutex_close(&lookup->mutex);
     free(lookup);
 }
 
-static void *wsock__lookup_run(void *argument)
+static WSOCK__THREAD wsock__lookup_run(void *argument)
 {
     wsock__lookup *lookup = (wsock__lookup *)argument;
     struct addrinfo *list;
     int code = wsock__ask_system(lookup->host, lookup->port, 0, &list);
-    pthread_mutex_lock(&lookup->mutex);
+    wsock__lock(&lookup->mutex);
     lookup->done = 1;
     lookup->code = code;
     lookup->list = list;
-    pthread_mutex_unlock(&lookup->mutex);
+    wsock__unlock(&lookup->mutex);
     wsock__wake(lookup->writer, WSOCK__WAKE_LOOK);
     wsock__lookup_drop(lookup);
-    return NULL;
-}
-
-/* Start the thread, with all signals blocked: they are the program's. */
-static int wsock__lookup_thread(wsock__lookup *lookup)
-{
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigset_t all, before;
-    int r;
-    if (pthread_attr_init(&attributes) != 0)
-        return -1;
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    r = pthread_create(&thread, &attributes, wsock__lookup_run, lookup);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return r == 0 ? 0 : -1;
+    return 0;
 }
 
 /* NULL: no memory, descriptor or thread for it. */
@@ -6434,9 +7048,9 @@ static wsock__lookup *wsock__lookup_start(const char *host, int port)
     lookup->port = port;
     lookup->references = 2;
     lookup->reader = lookup->writer = -1;
-    pthread_mutex_init(&lookup->mutex, NULL);
+    wsock__mutex_open(&lookup->mutex);
     if (wsock__wake_open(&lookup->reader, &lookup->writer) == 0 &&
-        wsock__lookup_thread(lookup) == 0)
+        wsock__thread_start(wsock__lookup_run, lookup) == 0)
         return lookup;
     lookup->references = 1;
     wsock__lookup_drop(lookup);
@@ -6448,14 +7062,14 @@ static int wsock__lookup_take(wsock__lookup *lookup, struct addrinfo **list,
                               int *code)
 {
     int done;
-    pthread_mutex_lock(&lookup->mutex);
+    wsock__lock(&lookup->mutex);
     done = lookup->done;
     if (done) {
         *list = lookup->list;
         *code = lookup->code;
         lookup->list = NULL;
     }
-    pthread_mutex_unlock(&lookup->mutex);
+    wsock__unlock(&lookup->mutex);
     return done;
 }
 #endif
@@ -6478,9 +7092,9 @@ typedef struct wsock__dial {
     int turn;    /* whose turn it is */
     int due;     /* the next one may be tried */
     int started; /* how many were */
-    int fds[WSOCK__RACERS];
+    wsock__fd fds[WSOCK__RACERS];
     int count;
-    int error; /* errno of the last failure */
+    int error; /* the system's code of the last failure */
     int lookup_code;
     int64_t deadline; /* -1: none */
     size_t capacity;  /* of this block */
@@ -6489,8 +7103,8 @@ typedef struct wsock__dial {
 typedef char wsock__dial_fits[sizeof(wsock__dial) <= WSOCK__DIAL_MOST ? 1
                                                                       : -1];
 
-static void wsock__watch_fd(wsock *ws, int fd, unsigned wants);
-static inline void wsock__unwatch_fd(wsock *ws, int fd);
+static void wsock__watch_fd(wsock *ws, wsock__fd fd, unsigned wants);
+static void wsock__unwatch_fd(wsock *ws, wsock__fd fd, unsigned wants);
 
 /* Step over addresses that are not of the family that a cursor is for. */
 static const struct addrinfo *wsock__dial_skip(const wsock__dial *d, int other,
@@ -6527,8 +7141,8 @@ static int wsock__dial_has_more(const wsock__dial *d)
 
 static void wsock__dial_drop(wsock__dial *d, int i)
 {
-    wsock__unwatch_fd(d->owner, d->fds[i]); /* a child may hold it, too */
-    close(d->fds[i]);
+    wsock__unwatch_fd(d->owner, d->fds[i], 2); /* a child may hold it */
+    wsock__socket_end(d->fds[i]);
     d->count--;
     memmove(&d->fds[i], &d->fds[i + 1],
             (size_t)(d->count - i) * sizeof *d->fds);
@@ -6539,40 +7153,38 @@ static void wsock__dial_drop(wsock__dial *d, int i)
 static void wsock__dial_more(wsock__dial *d)
 {
     const struct addrinfo *a;
-    int fd;
+    wsock__fd fd;
     if (d->count == WSOCK__RACERS && wsock__dial_has_more(d))
         wsock__dial_drop(d, 0);
     while (d->count < WSOCK__RACERS && (a = wsock__dial_next(d)) != NULL) {
         fd = wsock__socket_new(a->ai_family);
         if (fd >= 0) {
             wsock__socket_options(fd);
-            if (connect(fd, a->ai_addr, a->ai_addrlen) == 0 ||
-                errno == EINPROGRESS || errno == EINTR) {
+            if (connect((wsock__handle)fd, a->ai_addr,
+                        (socklen_t)a->ai_addrlen) == 0 ||
+                wsock__is_connecting(wsock__net_error())) {
                 wsock__watch_fd(d->owner, fd, 2);
                 d->started++;
                 d->fds[d->count++] = fd;
                 return;
             }
         }
-        d->error = errno;
+        d->error = wsock__net_error();
         if (fd >= 0)
-            close(fd);
+            wsock__socket_end(fd);
     }
 }
 
 /* Has a connect ended?  0: not yet, 1: well; negative: it failed. */
-static int wsock__dial_check(wsock__dial *d, int fd)
+static int wsock__dial_check(wsock__dial *d, wsock__fd fd)
 {
-    struct pollfd p;
     int error = 0;
     socklen_t size = sizeof error;
-    p.fd = fd;
-    p.events = POLLOUT;
-    p.revents = 0;
-    if (poll(&p, 1, 0) <= 0)
+    if (!wsock__connect_ended(fd))
         return 0;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
-        error = errno;
+    if (getsockopt((wsock__handle)fd, SOL_SOCKET, SO_ERROR,
+                   (char *)(void *)&error, &size) < 0)
+        error = wsock__net_error();
     if (error)
         d->error = error;
     return error ? -1 : 1;
@@ -6582,7 +7194,8 @@ static int wsock__dial_check(wsock__dial *d, int fd)
  * won yet (WANT), or nobody is left. */
 static int wsock__dial_race(wsock__dial *d)
 {
-    int i = 0, r, winner;
+    int i = 0, r;
+    wsock__fd winner;
     while (i < d->count) {
         r = wsock__dial_check(d, d->fds[i]);
         if (r > 0) {
@@ -6612,11 +7225,11 @@ static void wsock__dial_explain(void *user, wsock_failure *f)
         f->code = WSOCK_LOOKUP_FAILED;
         f->phase = WSOCK_PHASE_LOOKUP;
         f->os_code = d->lookup_code;
-        f->text = gai_strerror(d->lookup_code);
+        f->text = wsock__lookup_text(d->lookup_code);
         return;
     }
     f->os_code = d->error;
-    f->text = strerror(d->error);
+    f->text = wsock__net_text(d->error);
 }
 
 static void wsock__dial_lookup_end(wsock__dial *d)
@@ -6624,7 +7237,7 @@ static void wsock__dial_lookup_end(wsock__dial *d)
 #if !defined(WSOCK_NO_THREADS)
     if (!d->lookup)
         return;
-    wsock__unwatch_fd(d->owner, d->lookup->reader);
+    wsock__unwatch_fd(d->owner, d->lookup->reader, 1);
     wsock__lookup_drop(d->lookup);
 #endif
     d->lookup = NULL;
@@ -6718,7 +7331,8 @@ static size_t wsock__dial_watches(const wsock__dial *d, wsock_watch *list,
 }
 
 /* ------------------------------------------------------------- >>poller --
- * Waiting for many sockets: epoll where there is one, else poll(). */
+ * Waiting for many sockets: the kernel's queue (epoll, kqueue) where there
+ * is one, else poll(). */
 
 /* What a connection waits for: 1 to be read, 2 to be written. */
 static unsigned wsock__interest(const wsock *ws)
@@ -6737,45 +7351,152 @@ static unsigned wsock__interest(const wsock *ws)
     return wants;
 }
 
+/* In all three: wsock__queue_set() makes the kernel watch a descriptor for
+ * `wants` (1 to be read, 2 to be written) where it watched it for `had`, -1:
+ * not at all; wants -1 forgets it.  0, or -1: there is no room. */
 #if WSOCK__EPOLL
-enum { WSOCK__READY_SIZE = WSOCK__BATCH * (int)sizeof(struct epoll_event) };
-#else
-enum { WSOCK__READY_SIZE = 0 };
-#endif
+typedef struct epoll_event wsock__ready;
 
-#if WSOCK__EPOLL
-static int wsock__epoll_set(wsock__loop *l, int op, int fd, unsigned wants,
+static int wsock__queue_new(void)
+{
+    return epoll_create1(EPOLL_CLOEXEC);
+}
+
+static int wsock__queue_set(wsock__loop *l, wsock__fd fd, int had, int wants,
                             void *what)
 {
     struct epoll_event e;
     memset(&e, 0, sizeof e);
+    if (wants < 0)
+        return epoll_ctl(l->queue, EPOLL_CTL_DEL, fd, &e);
     e.events = (wants & 1 ? (uint32_t)EPOLLIN : 0) |
                (wants & 2 ? (uint32_t)EPOLLOUT : 0);
     e.data.ptr = what;
-    return epoll_ctl(l->epoll, op, fd, &e);
+    return epoll_ctl(l->queue, had < 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, fd,
+                     &e);
+}
+
+static int wsock__queue_wait(wsock__loop *l, int timeout)
+{
+    return epoll_wait(l->queue, (wsock__ready *)l->ready, WSOCK__BATCH,
+                      timeout);
+}
+
+static inline void *wsock__ready_what(const wsock__ready *r)
+{
+    return r->data.ptr;
+}
+
+static inline int wsock__ready_read(const wsock__ready *r)
+{
+    return (r->events & ~(uint32_t)EPOLLOUT) != 0;
+}
+
+static inline int wsock__ready_write(const wsock__ready *r)
+{
+    return (r->events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0;
+}
+
+static void wsock__ready_void(wsock__ready *r)
+{
+    r->data.ptr = NULL;
+}
+#elif WSOCK__KQUEUE
+typedef struct kevent wsock__ready;
+
+static int wsock__queue_new(void)
+{
+    return kqueue(); /* which a child process does not get */
+}
+
+/* One filter for each direction.  What the kernel has forgotten already, as
+ * its descriptor was closed, is no failure. */
+static int wsock__queue_filter(wsock__loop *l, wsock__fd fd, int filter,
+                               int had, int wants, void *what)
+{
+    struct kevent e;
+    if (!had == !wants)
+        return 0;
+    EV_SET(&e, (uintptr_t)fd, (short)filter,
+           (unsigned short)(wants ? EV_ADD : EV_DELETE), 0, 0, what);
+    if (kevent(l->queue, &e, 1, NULL, 0, NULL) < 0 && wants)
+        return -1;
+    return 0;
+}
+
+static int wsock__queue_set(wsock__loop *l, wsock__fd fd, int had, int wants,
+                            void *what)
+{
+    if (had < 0)
+        had = 0;
+    if (wants < 0)
+        wants = 0;
+    return wsock__queue_filter(l, fd, EVFILT_READ, had & 1, wants & 1,
+                               what) < 0 ||
+                   wsock__queue_filter(l, fd, EVFILT_WRITE, had & 2,
+                                       wants & 2, what) < 0
+               ? -1
+               : 0;
+}
+
+static int wsock__queue_wait(wsock__loop *l, int timeout)
+{
+    struct timespec t;
+    t.tv_sec = timeout / 1000;
+    t.tv_nsec = timeout % 1000 * 1000000L;
+    return kevent(l->queue, NULL, 0, (wsock__ready *)l->ready, WSOCK__BATCH,
+                  timeout < 0 ? NULL : &t);
+}
+
+static inline void *wsock__ready_what(const wsock__ready *r)
+{
+    return (void *)r->udata;
+}
+
+static inline int wsock__ready_read(const wsock__ready *r)
+{
+    return r->filter == EVFILT_READ;
+}
+
+static inline int wsock__ready_write(const wsock__ready *r)
+{
+    return r->filter == EVFILT_WRITE;
+}
+
+static void wsock__ready_void(wsock__ready *r)
+{
+    r->udata = 0;
+}
+#else
+typedef int wsock__ready;
+
+static int wsock__queue_set(wsock__loop *l, wsock__fd fd, int had, int wants,
+                            void *what)
+{
+    (void)l;
+    (void)fd;
+    (void)had;
+    (void)wants;
+    (void)what;
+    return 0;
 }
 #endif
+
+#define WSOCK__QUEUE (WSOCK__EPOLL || WSOCK__KQUEUE)
+
+enum { WSOCK__READY_SIZE = WSOCK__BATCH * (int)sizeof(wsock__ready) };
 
 /* While a dial is under way: a descriptor of it. */
-static void wsock__watch_fd(wsock *ws, int fd, unsigned wants)
+static void wsock__watch_fd(wsock *ws, wsock__fd fd, unsigned wants)
 {
-#if WSOCK__EPOLL
-    if (ws->loop->epoll >= 0)
-        wsock__epoll_set(ws->loop, EPOLL_CTL_ADD, fd, wants, ws);
-#endif
-    (void)ws;
-    (void)fd;
-    (void)wants;
+    if (ws->loop->queue >= 0)
+        wsock__queue_set(ws->loop, fd, -1, (int)wants, ws);
 }
 
-static inline void wsock__unwatch_fd(wsock *ws, int fd)
+static void wsock__unwatch_fd(wsock *ws, wsock__fd fd, unsigned wants)
 {
-#if WSOCK__EPOLL
-    if (ws->loop->epoll >= 0)
-        wsock__epoll_set(ws->loop, EPOLL_CTL_DEL, fd, 0, ws);
-#endif
-    (void)ws;
-    (void)fd;
+    if (ws->loop->queue >= 0)
+        wsock__queue_set(ws->loop, fd, (int)wants, -1, ws);
 }
 
 /* Note what is waited for, and tell the kernel if that has changed. */
@@ -6784,17 +7505,14 @@ static void wsock__arm(wsock *ws)
     unsigned wants = wsock__interest(ws);
     if (wants == ws->armed || ws->io == &wsock__dial_io)
         return;
-#if WSOCK__EPOLL
-    if (ws->loop->epoll >= 0) {
-        int fd = (int)ws->io->fd(ws->io_user);
-        if (fd < 0 || wsock__epoll_set(ws->loop,
-                                       ws->watched ? EPOLL_CTL_MOD
-                                                   : EPOLL_CTL_ADD,
-                                       fd, wants, ws) < 0)
+    if (ws->loop->queue >= 0) {
+        wsock__fd fd = (wsock__fd)ws->io->fd(ws->io_user);
+        if (fd < 0 || wsock__queue_set(ws->loop, fd,
+                                       ws->watched ? ws->armed : -1,
+                                       (int)wants, ws) < 0)
             return; /* it has none yet: armed when it has */
         ws->watched = 1;
     }
-#endif
     ws->armed = (uint8_t)wants;
 }
 
@@ -6802,24 +7520,20 @@ static void wsock__arm(wsock *ws)
 static int wsock__watch(wsock *ws)
 {
     ws->armed = 1;
-#if WSOCK__EPOLL
-    if (ws->loop->epoll >= 0) {
-        if (wsock__epoll_set(ws->loop, EPOLL_CTL_ADD,
-                             (int)ws->io->fd(ws->io_user), 1, ws) < 0)
+    if (ws->loop->queue >= 0) {
+        if (wsock__queue_set(ws->loop, (wsock__fd)ws->io->fd(ws->io_user), -1,
+                             1, ws) < 0)
             return -1;
         ws->watched = 1;
     }
-#endif
     return 0;
 }
 
 static void wsock__unwatch(wsock *ws)
 {
-#if WSOCK__EPOLL
     if (ws->watched)
-        wsock__epoll_set(ws->loop, EPOLL_CTL_DEL,
-                         (int)ws->io->fd(ws->io_user), 0, ws);
-#endif
+        wsock__queue_set(ws->loop, (wsock__fd)ws->io->fd(ws->io_user),
+                         ws->armed, -1, ws);
     ws->watched = 0;
 }
 
@@ -6828,11 +7542,9 @@ static void wsock__listener_watch(wsock__loop *l, int on)
     if (l->listening == on)
         return;
     l->listening = (uint8_t)on;
-#if WSOCK__EPOLL
-    if (l->epoll >= 0)
-        wsock__epoll_set(l, EPOLL_CTL_MOD, l->listener, on ? 1 : 0,
+    if (l->queue >= 0)
+        wsock__queue_set(l, l->listener, on ? 0 : 1, on ? 1 : 0,
                          &l->listener);
-#endif
 }
 
 /* Is there room for another connection?  Asked whenever their number has
@@ -6851,17 +7563,16 @@ static int wsock__poller_open(wsock__loop *l)
     if (wsock__wake_open(&l->wake_read, &l->wake_write) < 0)
         return -1;
     l->listening = 1;
-#if WSOCK__EPOLL
+#if WSOCK__QUEUE
     l->ready = wsock__alloc(l->config, WSOCK__READY_SIZE);
     if (!l->ready) {
         errno = ENOMEM;
         return -1;
     }
-    l->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (l->epoll < 0 ||
-        wsock__epoll_set(l, EPOLL_CTL_ADD, l->wake_read, 1, &l->wake_read) <
-            0 ||
-        wsock__epoll_set(l, EPOLL_CTL_ADD, l->listener, 1, &l->listener) < 0)
+    l->queue = wsock__queue_new();
+    if (l->queue < 0 ||
+        wsock__queue_set(l, l->wake_read, -1, 1, &l->wake_read) < 0 ||
+        wsock__queue_set(l, l->listener, -1, 1, &l->listener) < 0)
         return -1;
 #endif
     return 0;
@@ -6871,11 +7582,9 @@ static void wsock__poller_close(wsock__loop *l)
 {
     wsock__wake_close(&l->wake_read, &l->wake_write);
     l->ready_at = l->ready_count = 0;
-#if WSOCK__EPOLL
-    if (l->epoll >= 0)
-        close(l->epoll);
-    l->epoll = -1;
-#endif
+    if (l->queue >= 0)
+        wsock__socket_end(l->queue);
+    l->queue = -1;
     wsock__release(l->config, l->ready, WSOCK__READY_SIZE);
     l->ready = NULL;
 }
@@ -6906,12 +7615,11 @@ static void wsock__woken(wsock__loop *l)
         l->cancelled = WSOCK__CANCEL_WAKE;
 }
 
-#if WSOCK__EPOLL
-static inline void wsock__wait_epoll(wsock__loop *l, int timeout)
+#if WSOCK__QUEUE
+static inline void wsock__wait_queue(wsock__loop *l, int timeout)
 {
     l->ready_at = 0;
-    l->ready_count = epoll_wait(l->epoll, (struct epoll_event *)l->ready,
-                                WSOCK__BATCH, timeout);
+    l->ready_count = wsock__queue_wait(l, timeout);
     if (l->ready_count < 0 && errno == EINTR)
         l->interrupted = 1;
     if (l->ready_count > 0)
@@ -6921,19 +7629,18 @@ static inline void wsock__wait_epoll(wsock__loop *l, int timeout)
 /* The next connection that the last wait found; NULL: there are no more. */
 WSOCK__INLINE wsock *wsock__ready_take(wsock__loop *l, unsigned *work)
 {
-    struct epoll_event *e;
     while (l->ready_at < l->ready_count) {
-        e = (struct epoll_event *)l->ready + l->ready_at++;
-        if (WSOCK__UNLIKELY(e->data.ptr == &l->listener)) {
+        const wsock__ready *r =
+            (const wsock__ready *)l->ready + l->ready_at++;
+        void *what = wsock__ready_what(r);
+        if (WSOCK__UNLIKELY(what == &l->listener)) {
             wsock__accept_all(l);
-        } else if (WSOCK__UNLIKELY(e->data.ptr == &l->wake_read)) {
+        } else if (WSOCK__UNLIKELY(what == &l->wake_read)) {
             wsock__woken(l);
-        } else if (WSOCK__LIKELY(e->data.ptr != NULL)) {
-            wsock *ws = (wsock *)e->data.ptr;
-            *work = wsock__work_of(
-                ws, (e->events & ~(uint32_t)EPOLLOUT) != 0,
-                (e->events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) != 0);
-            return ws;
+        } else if (WSOCK__LIKELY(what != NULL)) {
+            *work = wsock__work_of((wsock *)what, wsock__ready_read(r),
+                                   wsock__ready_write(r));
+            return (wsock *)what;
         }
     }
     return NULL;
@@ -6944,9 +7651,9 @@ static void wsock__ready_forget(wsock__loop *l, const wsock *ws)
 {
     int i;
     for (i = l->ready_at; i < l->ready_count; i++) {
-        struct epoll_event *e = (struct epoll_event *)l->ready + i;
-        if (e->data.ptr == ws)
-            e->data.ptr = NULL;
+        wsock__ready *r = (wsock__ready *)l->ready + i;
+        if (wsock__ready_what(r) == ws)
+            wsock__ready_void(r);
     }
 }
 #else
@@ -6964,16 +7671,16 @@ static void wsock__ready_forget(wsock__loop *l, const wsock *ws)
 }
 #endif
 
-static int wsock__io_fd(const wsock *ws)
+static wsock__fd wsock__io_fd(const wsock *ws)
 {
-    return ws->io && ws->io->fd ? (int)ws->io->fd(ws->io_user) : -1;
+    return ws->io && ws->io->fd ? (wsock__fd)ws->io->fd(ws->io_user) : -1;
 }
 
 /* What a connection waits for: how many descriptors there are. */
 static size_t wsock__fds_of(const wsock *ws, wsock_watch *list, size_t cap)
 {
     unsigned wants;
-    int fd;
+    wsock__fd fd;
     if (ws->io == &wsock__dial_io)
         return wsock__dial_watches((const wsock__dial *)ws->io_user, list,
                                    cap);
@@ -7026,7 +7733,7 @@ static struct pollfd *wsock__pollfds(wsock__loop *l, size_t n,
 
 static void wsock__pollfd_set(struct pollfd *p, const wsock_watch *watch)
 {
-    p->fd = (int)watch->fd;
+    p->fd = (wsock__handle)watch->fd;
     p->events = (short)((watch->wants & 1 ? POLLIN : 0) |
                         (watch->wants & 2 ? POLLOUT : 0));
     p->revents = 0;
@@ -7069,7 +7776,7 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
     struct pollfd few[WSOCK__FEW], *list;
     wsock_watch few_watches[WSOCK__FEW], *watches = few_watches;
     size_t n = wsock__all_watches(l, NULL, 0), i;
-    int ready, e;
+    int ready, interrupted;
     list = wsock__pollfds(l, n, few);
     if (!list) { /* no memory: the poll call returns, to be made again */
         l->interrupted = 1;
@@ -7081,10 +7788,10 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
     for (i = 0; i < n; i++)
         wsock__pollfd_set(&list[i], &watches[i]);
     wsock__wait_begins(l);
-    ready = poll(list, (nfds_t)n, timeout);
-    e = errno;
+    ready = wsock__poll_fds(list, n, timeout);
+    interrupted = ready < 0 && wsock__is_interrupt(wsock__net_error());
     wsock__wait_ends(l);
-    if (ready < 0 && e == EINTR)
+    if (interrupted)
         l->interrupted = 1;
     if (ready > 0) {
         l->filled = 1;
@@ -7095,11 +7802,7 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
 /* Was wsock_wake() called meanwhile?  For waits that do not see it. */
 static void wsock__wake_look(wsock__loop *l)
 {
-    struct pollfd p;
-    p.fd = l->wake_read;
-    p.events = POLLIN;
-    p.revents = 0;
-    if (p.fd >= 0 && poll(&p, 1, 0) > 0)
+    if (wsock__wait_readable(l->wake_read, 0))
         wsock__woken(l);
 }
 
@@ -7115,14 +7818,10 @@ enum { WSOCK__SLICE = 20 }; /* ms, where there is nothing to wait on */
 /* A blocking call on a transport that has no descriptor now: a short rest. */
 static void wsock__wait_slice(wsock__loop *l, int timeout)
 {
-    struct pollfd p;
-    p.fd = l->wake_read;
-    p.events = POLLIN;
-    p.revents = 0;
     if (timeout < 0 || timeout > WSOCK__SLICE)
         timeout = WSOCK__SLICE;
     wsock__wait_begins(l);
-    poll(&p, 1, timeout);
+    wsock__wait_readable(l->wake_read, timeout);
     wsock__wait_ends(l);
 }
 
@@ -7156,9 +7855,9 @@ static void wsock__wait_io(wsock__loop *l, wsock *ws, int timeout)
 static inline void wsock__wait(wsock__loop *l, int timeout)
 {
     wsock *ws = l->all;
-#if WSOCK__EPOLL
-    if (WSOCK__LIKELY(l->epoll >= 0)) {
-        wsock__wait_epoll(l, timeout);
+#if WSOCK__QUEUE
+    if (WSOCK__LIKELY(l->queue >= 0)) {
+        wsock__wait_queue(l, timeout);
         return;
     }
 #endif
@@ -7267,7 +7966,7 @@ static void wsock__dial_done(wsock *ws)
     wsock__dial *d = (wsock__dial *)ws->io_user;
     ws->io = &wsock__socket_io;
     ws->io_user = (void *)(intptr_t)d->fds[0];
-    ws->watched = ws->loop->epoll >= 0;
+    ws->watched = ws->loop->queue >= 0;
     ws->armed = 2;
     wsock__addresses_free(&d->addresses);
     wsock__dial_release(ws);
@@ -7974,29 +8673,30 @@ static int wsock__read_ahead(wsock *ws)
 }
 
 /* When the receiver leaves, the sender is to know: it reads from then on. */
-static void wsock__turn_watch(wsock__loop *l, wsock_watch *watch)
+static void wsock__turn_open(wsock__loop *l)
 {
     if (l->threaded && l->turn_read < 0 &&
         wsock__wake_open(&l->turn_read, &l->turn_write) < 0)
         wsock__wake_close(&l->turn_read, &l->turn_write);
-    watch->fd = l->turn_read;
-    watch->wants = 1;
 }
 
 /* What a write waits for: the transport, another thread's word, and, if this
- * thread is the reader, wsock_cancel(). */
-static void wsock__write_watches(wsock *ws, int wants, int reading,
-                                 struct pollfd p[3])
+ * thread is the reader, wsock_cancel().  Returns how many these are. */
+static size_t wsock__write_watches(const wsock *ws, int wants, int reading,
+                                   struct pollfd p[3])
 {
-    wsock_watch watch[3];
-    int i;
-    wsock__turn_watch(ws->loop, &watch[1]);
-    watch[0].fd = wsock__io_fd(ws);
-    watch[0].wants = wants;
-    watch[2].fd = reading ? ws->loop->wake_read : -1;
-    watch[2].wants = 1;
-    for (i = 0; i < 3; i++)
-        wsock__pollfd_set(&p[i], &watch[i]);
+    const wsock__loop *l = ws->loop;
+    wsock_watch watch;
+    size_t n = 0;
+    watch.fd = wsock__io_fd(ws);
+    watch.wants = wants;
+    wsock__pollfd_set(&p[n++], &watch);
+    watch.wants = 1;
+    if ((watch.fd = l->turn_read) >= 0)
+        wsock__pollfd_set(&p[n++], &watch);
+    if (reading && (watch.fd = l->wake_read) >= 0)
+        wsock__pollfd_set(&p[n++], &watch);
+    return n;
 }
 
 /* Wait until the transport may be written, or read, whichever is wanted.
@@ -8007,8 +8707,10 @@ static int wsock__wait_write(wsock *ws, int wants, int reading, int timeout)
     const wsock_io *io = ws->io;
     void *user = ws->io_user;
     struct pollfd p[3];
+    size_t n;
     int r = 0;
-    wsock__write_watches(ws, wants, reading, p);
+    wsock__turn_open(l);
+    n = wsock__write_watches(ws, wants, reading, p);
     if (l->threaded && l->turn_read < 0 &&
         (timeout < 0 || timeout > WSOCK__SLICE))
         timeout = WSOCK__SLICE;
@@ -8021,15 +8723,13 @@ static int wsock__wait_write(wsock *ws, int wants, int reading, int timeout)
     if (io->wait)
         r = io->wait(user, wants, timeout);
     else
-        poll(p, 3, timeout);
+        wsock__poll_fds(p, n, timeout);
     wsock__wait_ends(l);
     if (r < 0 && ws->io)
         wsock__wait_failed(ws);
-    if (p[1].revents)
+    if (l->turn_read >= 0)
         wsock__wake_clear(l->turn_read);
-    if (p[2].revents)
-        wsock__woken(l);
-    else if (reading && io->wait)
+    if (reading)
         wsock__wake_look(l);
     if (io->wait)
         return wants;
@@ -8246,7 +8946,8 @@ static void wsock__loop_init(wsock__loop *l, wsock__config *c,
     l->fixed = c->o.memory != NULL;
     if (wsock__loop_size(&c->o) < sizeof *l)
         return;
-    l->epoll = l->wake_read = l->wake_write = l->listener = -1;
+    l->queue = -1;
+    l->wake_read = l->wake_write = l->listener = -1;
     l->turn_read = l->turn_write = -1;
     l->bytes_most = c->o.poll_bytes;
     l->wsocks.size = sizeof(wsock);
@@ -8466,7 +9167,7 @@ static void wsock__evict(wsock *ws)
     wsock__loop *l = ws->loop;
     if (!l->threaded)
         return;
-    wsock__mutex(l, 1);
+    wsock__hold(l, 1);
     l->freeing = 1;
     if (l->receiving)
         l->cancelled = WSOCK__CANCEL_TAKEN;
@@ -8476,7 +9177,7 @@ static void wsock__evict(wsock *ws)
     wsock__wake_all(l, NULL, NULL);
     while (l->inside)
         wsock__wait_for_others(l);
-    wsock__mutex(l, 0);
+    wsock__hold(l, 0);
 }
 
 /* Release everything that hangs on a connection, but not itself. */
@@ -8546,7 +9247,8 @@ static int wsock__start(wsock *ws, const wsock_io *io, void *user)
     ws->phase = WSOCK__PHASE_OPENING;
     if (!l->shared && wsock__wake_open(&l->wake_read, &l->wake_write) < 0) {
         wsock__note(ws, WSOCK_IO_ERROR, WSOCK_OPERATION_CONNECT,
-                    "no descriptor to be woken by: %s", strerror(errno));
+                    "no descriptor to be woken by: %s",
+                    wsock__net_text(wsock__net_error()));
         wsock__done(ws);
         return WSOCK_IO_ERROR;
     }
@@ -9224,12 +9926,8 @@ WSOCK_API int wsock_pause(wsock *ws, int on)
  * every poller has noticed. */
 static int wsock__has_left(const wsock *ws)
 {
-    struct pollfd p;
-    p.fd = ws->no_socket ? -1 : wsock__io_fd(ws);
-    p.events = 0;
-    p.revents = 0;
-    return p.fd >= 0 && poll(&p, 1, 0) > 0 &&
-           (p.revents & (POLLERR | POLLHUP));
+    wsock__fd fd = ws->no_socket ? -1 : wsock__io_fd(ws);
+    return fd >= 0 && wsock__socket_is_gone(fd);
 }
 
 /* Can this request be answered?  WSOCK_CLOSED: it is too late. */
@@ -9698,7 +10396,8 @@ WSOCK_API int wsock_peer(const wsock *ws, char *text, size_t size)
 {
     struct sockaddr_storage s;
     socklen_t n = sizeof s;
-    int fd, r = -1;
+    wsock__fd fd;
+    int r = -1;
     if (!ws)
         return WSOCK_NO_MEMORY;
     if (!text || size == 0)
@@ -9708,7 +10407,8 @@ WSOCK_API int wsock_peer(const wsock *ws, char *text, size_t size)
     wsock__enter(ws);
     fd = wsock__io_fd(ws);
     if (fd >= 0)
-        r = getpeername(fd, (struct sockaddr *)(void *)&s, &n);
+        r = getpeername((wsock__handle)fd, (struct sockaddr *)(void *)&s,
+                        &n);
     wsock__exit(ws);
     return r < 0 ? (int)WSOCK_INVALID_OPERATION
                  : wsock__address_text(&s, text, size);
@@ -9790,11 +10490,11 @@ static wsock *wsock__slab_take(wsock__loop *l)
 }
 
 /* A connection arrived.  0, or -1: it could not be kept. */
-static int wsock__accept_one(wsock__loop *l, int fd)
+static int wsock__accept_one(wsock__loop *l, wsock__fd fd)
 {
     wsock *ws = wsock__slab_take(l);
     if (!ws) {
-        close(fd);
+        wsock__socket_end(fd);
         return -1;
     }
     wsock__socket_options(fd);
@@ -9846,14 +10546,14 @@ static void wsock__accept_all(wsock__loop *l)
     int i;
     for (i = 0; i < WSOCK__ACCEPTS &&
                 l->count < l->config->o.max_connections; i++) {
-        int fd = wsock__socket_accept(l->listener);
-        if (fd < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        wsock__fd fd = wsock__socket_accept(l->listener);
+        int e = fd < 0 ? wsock__net_error() : 0;
+        if (fd < 0 && wsock__is_again(e))
             break;
-        if (fd < 0 && errno != EMFILE && errno != ENFILE &&
-            errno != ENOBUFS && errno != ENOMEM)
+        if (fd < 0 && !wsock__is_no_room(e))
             continue; /* that peer has gone already */
         if (fd >= 0 && !wsock__handshake_room(l)) {
-            close(fd); /* without a time-out nobody gives way */
+            wsock__socket_end(fd); /* without a time-out nobody gives way */
             continue;
         }
         if (fd < 0 || wsock__accept_one(l, fd) < 0) {
@@ -9890,24 +10590,24 @@ static void wsock__server_open(wsock_server *s)
         list.first = list.list;
     if (r != 0) {
         snprintf(text, sizeof text, "no address for the name %.100s: %s",
-                 c->host, gai_strerror(r));
+                 c->host, wsock__lookup_text(r));
         wsock__server_failed(s, WSOCK_LOOKUP_FAILED, WSOCK_PHASE_LOOKUP, r,
                              text);
         return;
     }
     l->listener = wsock__socket_listen(&list, c->o.backlog);
     if (l->listener < 0 || wsock__poller_open(l) < 0) {
-        r = errno;
+        r = wsock__net_error();
         snprintf(text, sizeof text, "cannot listen on %.100s port %d: %s",
-                 c->host, c->port, strerror(r));
+                 c->host, c->port, wsock__net_text(r));
         wsock__server_failed(s, WSOCK_LISTEN_FAILED, WSOCK_PHASE_SETUP, r,
                              text);
     }
     wsock__addresses_free(&list);
     memset(&bound, 0, sizeof bound);
     if (s->failure.code == 0 &&
-        getsockname(l->listener, (struct sockaddr *)(void *)&bound, &size) ==
-            0)
+        getsockname((wsock__handle)l->listener,
+                    (struct sockaddr *)(void *)&bound, &size) == 0)
         s->port = wsock__address_port(&bound);
 }
 
@@ -10182,15 +10882,13 @@ WSOCK_API size_t wsock_server_watches(const wsock_server *s,
 {
     if (!s)
         return 0;
-#if WSOCK__EPOLL
-    if (s->loop.epoll >= 0) { /* it is readable when any other is ready */
+    if (s->loop.queue >= 0) { /* it is readable when any other is ready */
         if (list && cap) {
-            list->fd = s->loop.epoll;
+            list->fd = s->loop.queue;
             list->wants = 1;
         }
         return 1;
     }
-#endif
     return wsock__all_watches(&s->loop, list, list ? cap : 0);
 }
 
@@ -10416,7 +11114,7 @@ WSOCK_API int wsock_server_close(wsock_server *s)
         return s->failure.code;
     s->closing = 1;
     l->routine = 0;
-    close(l->listener);
+    wsock__socket_end(l->listener);
     l->listener = -1;
     l->listening = 0;
     l->listen_due = 0;
@@ -10467,7 +11165,7 @@ WSOCK_API void wsock_server_free(wsock_server *s)
             wsock__done(ws); /* it is the program's still */
     }
     if (l->listener >= 0)
-        close(l->listener);
+        wsock__socket_end(l->listener);
     l->listener = -1;
     wsock__poller_close(l);
     s->husk = 1;
@@ -10498,9 +11196,14 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *s)
     return s ? &s->failure : &wsock__out_of_memory;
 }
 
+#undef WSOCK__WINDOWS
 #undef WSOCK__LINUX
 #undef WSOCK__ACCEPT4
 #undef WSOCK__EPOLL
+#undef WSOCK__KQUEUE
+#undef WSOCK__QUEUE
+#undef WSOCK__THREAD
+#undef WSOCK__REUSE
 #undef WSOCK__FORMAT
 #undef WSOCK__INLINE
 #undef WSOCK__LIKELY
