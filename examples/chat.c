@@ -8,6 +8,7 @@
  * machines too).  It ends on SIGINT and SIGTERM, after closing its
  * connections.
  *
+ * The chat is ws://127.0.0.1:9001/chat (and ws://127.0.0.1:9001/).
  * Page to server: the first message is a name, all others are what is said.
  * Server to page: KIND, number, name and text with tabs between, where KIND
  * is "here", "you", "join", "says" or "left".  The server itself puts number
@@ -205,10 +206,11 @@ static void answer(wsock *ws, const wsock_request *r)
         "script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'", NULL};
+    int home = strcmp(r->path, "/") == 0;
 
-    if (strcmp(r->path, "/") == 0)
+    if (home && !r->upgrade)
         done = wsock_respond(ws, 200, html, page, sizeof page - 1);
-    else if (strcmp(r->path, "/chat") != 0 || !r->upgrade)
+    else if (!r->upgrade || (!home && strcmp(r->path, "/chat") != 0))
         done = wsock_respond(ws, 404, plain, "not found\n", 10);
     else if (!is_our_page(r))
         done = wsock_respond(ws, 403, plain, "not from this page\n", 19);

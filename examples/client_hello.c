@@ -17,7 +17,7 @@ int main(int argc, char **argv)
 
     wsock_send(ws, WSOCK_TEXT, "hello", 5);
     if (wsock_receive(ws, text, sizeof text, &got) == WSOCK_OK &&
-        (got.kind & WSOCK_TEXT))
+        got.kind == WSOCK_TEXT)
         printf("%.*s\n", (int)got.bytes, text);
     wsock_close(ws, WSOCK_CLOSE_NORMAL, "bye");
 

@@ -86,15 +86,16 @@ static void show(const wsock_event *e)
 {
     const unsigned char *bytes = (const unsigned char *)e->data;
     int last = !(e->kind & WSOCK_FRAGMENT);
+    int text = (e->kind & ~(unsigned)WSOCK_FRAGMENT) == WSOCK_TEXT;
     size_t i;
-    if (e->kind & WSOCK_TEXT)
+    if (text)
         put_text(stdout, bytes, e->size);
     else if (binary)
         fwrite(bytes, 1, e->size, stdout);
     else
         for (i = 0; i < e->size; i++)
             printf("%02x", bytes[i]);
-    if (last && !((e->kind & WSOCK_BINARY) && binary))
+    if (last && (text || !binary))
         putchar('\n');
 }
 
