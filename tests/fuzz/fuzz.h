@@ -1,6 +1,6 @@
 /* fuzz.h - what the fuzz targets share: a deterministic wsock_system, small
- * independent versions of SHA-1, base64 and UTF-8, and a reader of what
- * wsock writes.
+ * independent versions of SHA-1, base64 and UTF-8, a reader of what wsock
+ * writes, and the calls of a core connection that need care.
  *
  * Independent means: written from the RFCs without wsock's code, and slow
  * and plain where wsock is fast, so that one mistake is not made twice.
@@ -172,8 +172,7 @@ static void fuzz_sha1(uint8_t out[20], const void *data, size_t n)
     uint32_t h[5] = {0x67452301u, 0xEFCDAB89u, 0x98BADCFEu, 0x10325476u,
                      0xC3D2E1F0u};
     uint8_t m[128];
-    size_t blocks = n < 56 ? 1 : 2, b;
-    int i;
+    size_t blocks = n < 56 ? 1 : 2, b, i;
     CHECK(n <= 119);
     memset(m, 0, sizeof m);
     memcpy(m, data, n);
@@ -302,6 +301,40 @@ static void fuzz_put(fuzz_buf *b, const void *data, size_t n)
 static void fuzz_puts(fuzz_buf *b, const char *text)
 {
     fuzz_put(b, text, strlen(text));
+}
+
+/* Of its own size, so that memory checkers see any read past it. */
+static uint8_t *fuzz_copy(const uint8_t *p, size_t n)
+{
+    uint8_t *copy = (uint8_t *)malloc(n ? n : 1);
+    CHECK(copy != NULL);
+    if (n) memcpy(copy, p, n);
+    return copy;
+}
+
+/* ------------------------------------------------------------ a run's log */
+
+/* One line, of something that was reported. */
+static void fuzz_say(fuzz_buf *log, const char *what, long a, long b,
+                     uint32_t c)
+{
+    char line[128];
+    sprintf(line, "%s %ld %ld %08lx\n", what, a, b, (unsigned long)c);
+    fuzz_puts(log, line);
+}
+
+static void fuzz_differ(const char *what, const fuzz_buf *a,
+                        const fuzz_buf *b)
+{
+    fprintf(stderr, "%s:\n--- one\n%.*s--- other\n%.*s", what, (int)a->n,
+            (const char *)a->p, (int)b->n, (const char *)b->p);
+    abort();
+}
+
+static void fuzz_same(const char *what, const fuzz_buf *a, const fuzz_buf *b)
+{
+    if (a->n != b->n || (a->n && memcmp(a->p, b->p, a->n) != 0))
+        fuzz_differ(what, a, b);
 }
 
 /* --------------------------------------------------- the fuzzer's program */
@@ -545,6 +578,122 @@ static void fuzz_wire_free(fuzz_wire *w)
 {
     free(w->head.p);
     free(w->payload.p);
+}
+
+/* ------------------------------------------------------------ connections */
+
+/* wsock_output() that was looked at and is not yet taken. */
+typedef struct fuzz_held {
+    wsock_buf bufs[8];
+    size_t n;
+    fuzz_buf copy; /* its bytes then */
+} fuzz_held;
+
+static void fuzz_look(fuzz_held *h, wsock *ws, size_t pieces)
+{
+    size_t i;
+    if (h->n) return;
+    h->n = wsock_output(ws, h->bufs, pieces);
+    CHECK(h->n <= pieces);
+    h->copy.n = 0;
+    for (i = 0; i < h->n; i++) {
+        CHECK(h->bufs[i].size > 0);
+        fuzz_put(&h->copy, h->bufs[i].data, h->bufs[i].size);
+    }
+}
+
+/* What was looked at must not have moved. */
+static void fuzz_check_held(const fuzz_held *h)
+{
+    size_t i, at = 0;
+    for (i = 0; i < h->n; i++) {
+        CHECK(memcmp(h->bufs[i].data, h->copy.p + at, h->bufs[i].size) == 0);
+        at += h->bufs[i].size;
+    }
+    CHECK(at == h->copy.n);
+}
+
+/* All of wsock_head_out() as it would be written; empty where it gives none.
+ * Returns what it ended with. */
+static int fuzz_head_out(wsock *ws, fuzz_buf *head)
+{
+    const char *name, *value;
+    size_t i;
+    int got;
+    for (i = 0;; i++) {
+        got = wsock_head_out(ws, i, &name, &value);
+        if (got != WSOCK_OK) break;
+        CHECK(i < 1000);
+        CHECK(name != NULL && value != NULL);
+        CHECK((*name == 0) == (i == 0));
+        fuzz_line((const uint8_t *)name, strlen(name));
+        fuzz_line((const uint8_t *)value, strlen(value));
+        if (i) {
+            fuzz_puts(head, name);
+            fuzz_puts(head, ": ");
+        }
+        fuzz_puts(head, value);
+        fuzz_puts(head, "\r\n");
+    }
+    if (!i) return got;
+    CHECK(got == WSOCK_CLOSED);
+    fuzz_puts(head, "\r\n");
+    return got;
+}
+
+/* wsock_head_in() with a head of `n` bytes, its empty line included, split as
+ * an HTTP stack would.  Nothing that it is given is kept. */
+static int fuzz_head_in(wsock *ws, const void *head, size_t n)
+{
+    char *text = (char *)malloc(n);
+    const char **lines = (const char **)malloc((n + 1) * sizeof *lines);
+    size_t i, count = 0, from = 0;
+    int got;
+    CHECK(text != NULL && lines != NULL);
+    memcpy(text, head, n);
+    for (i = 0; i + 2 < n; i++)
+        if (text[i] == '\r' && text[i + 1] == '\n') {
+            text[i] = 0;
+            lines[count++] = text + from;
+            from = i + 2;
+        }
+    CHECK(count > 0);
+    lines[count] = NULL;
+    got = wsock_head_in(ws, lines[0], lines + 1);
+    CHECK(got <= 0);
+    memset(text, 0xEE, n);
+    free(text);
+    free((void *)lines);
+    return got;
+}
+
+/* options.memory of `need` bytes; one byte less is refused.  The caller is to
+ * free it. */
+static void *fuzz_fixed(fuzz_sys *s, int role, const char *url,
+                        wsock_options *o, size_t need)
+{
+    void *memory = malloc(need);
+    CHECK(memory != NULL);
+    o->memory = memory;
+    o->memory_size = need - 1;
+    s->forbidden = 1;
+    CHECK(wsock_new(role, url, o) == NULL);
+    o->memory_size = need;
+    return memory;
+}
+
+/* What holds of every CLOSE. */
+static void fuzz_check_close(wsock *ws, const wsock_event *e)
+{
+    const wsock_failure *why = e->why;
+    CHECK(why != NULL && why == wsock_why(ws));
+    CHECK(why->text != NULL && why->close_reason != NULL);
+    CHECK(why->code <= 0 && why->code == wsock_error(ws));
+    CHECK(strcmp(wsock_error_text(ws), why->text) == 0);
+    CHECK(wsock_state(ws) == WSOCK_STATE_CLOSED);
+    CHECK(e->code == 1005 || e->code == 1006 || fuzz_code_ok(e->code));
+    CHECK(e->size <= 123);
+    CHECK(fuzz_utf8((const uint8_t *)e->data, e->size) == 1);
 }
 
 /* ------------------------------------------------------------------ main */

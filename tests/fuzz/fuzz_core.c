@@ -141,9 +141,7 @@ typedef struct run {
     fuzz_buf pongs;    /* pings that came: size, answered, payload */
     size_t newest;     /* where in it the last one is */
 
-    wsock_buf held[8]; /* output that was looked at and not yet taken */
-    size_t nheld;
-    fuzz_buf copy;     /* its bytes then */
+    fuzz_held held;
 
     size_t biggest;    /* largest single send */
     int opened, ended, bad;
@@ -160,9 +158,7 @@ typedef struct run {
 
 static void say(run *r, const char *what, long a, long b, uint32_t c)
 {
-    char line[128];
-    sprintf(line, "%s %ld %ld %08lx\n", what, a, b, (unsigned long)c);
-    fuzz_puts(&r->log, line);
+    fuzz_say(&r->log, what, a, b, c);
 }
 
 /* ------------------------------------------------ what we sent must arrive */
@@ -220,35 +216,24 @@ static void on_frame(void *user, unsigned b0, const uint8_t *p, size_t n)
 
 static void look(run *r)
 {
-    size_t i;
-    if (r->nheld) return;
-    r->nheld = wsock_output(r->ws, r->held, r->p->pieces);
-    CHECK(r->nheld <= r->p->pieces);
-    r->copy.n = 0;
-    for (i = 0; i < r->nheld; i++) {
-        CHECK(r->held[i].size > 0);
-        fuzz_put(&r->copy, r->held[i].data, r->held[i].size);
-    }
+    fuzz_look(&r->held, r->ws, r->p->pieces);
 }
 
 /* Take `n` bytes of what was looked at, which must not have moved. */
 static void take(run *r, size_t n)
 {
-    size_t i, at = 0;
-    if (!r->nheld) return;
-    for (i = 0; i < r->nheld; i++) {
-        CHECK(memcmp(r->held[i].data, r->copy.p + at, r->held[i].size) == 0);
-        at += r->held[i].size;
-    }
-    if (n > r->copy.n) n = r->copy.n;
-    if (r->copy.n == at && n % 3 == 1)
-        CHECK(wsock_output_done(r->ws, at + 1000000)
+    fuzz_held *h = &r->held;
+    if (!h->n) return;
+    fuzz_check_held(h);
+    if (n > h->copy.n) n = h->copy.n;
+    if (n % 3 == 1)
+        CHECK(wsock_output_done(r->ws, h->copy.n + 1000000)
               == WSOCK_INVALID_PARAMETER);
     /* Before output_done(), which may release the bytes; but `wired` must be
      * set by then, and SENT comes only from wsock_next(). */
     CHECK(wsock_output_done(r->ws, n) == WSOCK_OK);
-    fuzz_wire_put(&r->wire, r->copy.p, n);
-    r->nheld = 0;
+    fuzz_wire_put(&r->wire, h->copy.p, n);
+    h->n = 0;
     if (r->wire.key[0]) strcpy(r->key, r->wire.key);
 }
 
@@ -256,10 +241,9 @@ static void take_all(run *r)
 {
     do {
         look(r);
-        take(r, r->copy.n);
-        r->nheld = 0;
+        take(r, r->held.copy.n);
         look(r);
-    } while (r->nheld);
+    } while (r->held.n);
     /* With memory out it may say "nothing" for the moment. */
     if (r->dropped || r->sys.failed || wsock_error(r->ws)) return;
     CHECK(fuzz_wire_whole(&r->wire));
@@ -272,8 +256,8 @@ static void take_some(run *r)
     look(r);
     n = fuzz_random(&r->random) % 4;
     if (n == 0) n = 1;
-    else if (n == 1) n = r->copy.n / 2;
-    else if (n == 2) n = r->copy.n;
+    else if (n == 1) n = r->held.copy.n / 2;
+    else if (n == 2) n = r->held.copy.n;
     else n = fuzz_random(&r->random) % 64;
     take(r, n);
 }
@@ -289,7 +273,7 @@ static void output(run *r)
             CHECK(r->pongs.p[r->newest + 1] || r->sys.failed);
         break;
     case TAKE_LATE: /* what was looked at the last time */
-        if (r->nheld) take(r, fuzz_random(&r->random) % 100);
+        if (r->held.n) take(r, fuzz_random(&r->random) % 100);
         look(r);
         break;
     case TAKE_SOME:
@@ -371,16 +355,7 @@ static void on_close(run *r, const wsock_event *e)
     const char *reason = NULL;
     int code = 0;
     size_t i;
-    CHECK(why != NULL);
-    CHECK(why == wsock_why(r->ws));
-    CHECK(why->code <= 0);
-    CHECK(why->text != NULL && why->close_reason != NULL);
-    CHECK(wsock_error(r->ws) == why->code);
-    CHECK(strcmp(wsock_error_text(r->ws), why->text) == 0);
-    CHECK(wsock_state(r->ws) == WSOCK_STATE_CLOSED);
-    CHECK(e->code == 1005 || e->code == 1006 || fuzz_code_ok(e->code));
-    CHECK(e->size <= 123);
-    CHECK(fuzz_utf8((const uint8_t *)e->data, e->size) == 1);
+    fuzz_check_close(r->ws, e);
     if (e->code == 1006) {
         CHECK(wsock_close_status(r->ws, &code, &reason)
               == WSOCK_INVALID_OPERATION);
@@ -665,7 +640,7 @@ static void make_call(run *r, unsigned what, unsigned arg)
         CHECK(wsock_queued(r->ws) == 0);
         if (!r->ended) r->aborted = 1;
         r->dropped = 1;
-        r->nheld = 0;
+        r->held.n = 0;
         break;
     case 10:
         /* A head goes either this way or by wsock_head_out(). */
@@ -760,28 +735,9 @@ static void put_accept(run *r, fuzz_buf *stream)
 /* wsock_head_out(): our head, checked like the bytes of an output. */
 static void head_out(run *r)
 {
-    const char *name, *value;
     fuzz_buf head = {0};
-    size_t i;
-    int got;
-    for (i = 0;; i++) {
-        got = wsock_head_out(r->ws, i, &name, &value);
-        if (got != WSOCK_OK) break;
-        CHECK(name != NULL && value != NULL);
-        CHECK((*name == 0) == (i == 0));
-        fuzz_line((const uint8_t *)name, strlen(name));
-        fuzz_line((const uint8_t *)value, strlen(value));
-        if (i) {
-            fuzz_puts(&head, name);
-            fuzz_puts(&head, ": ");
-        }
-        fuzz_puts(&head, value);
-        fuzz_puts(&head, "\r\n");
-        CHECK(i < 1000);
-    }
-    if (i) {
-        CHECK(got == WSOCK_CLOSED);
-        fuzz_puts(&head, "\r\n");
+    fuzz_head_out(r->ws, &head);
+    if (head.n) {
         fuzz_wire_put(&r->wire, head.p, head.n);
         CHECK(r->wire.frames);
         if (r->wire.key[0]) strcpy(r->key, r->wire.key);
@@ -789,33 +745,15 @@ static void head_out(run *r)
     free(head.p);
 }
 
-/* wsock_head_in() with the head at the beginning of the stream, which is
- * split as an HTTP stack would.  Returns the bytes of the head. */
+/* wsock_head_in() with the head at the beginning of the stream.  Returns the
+ * bytes of the head. */
 static size_t head_in(run *r, fuzz_buf *stream)
 {
-    char *lines[101], *text;
-    size_t n = 0, i, end = 0, from = 0;
-    int got;
+    size_t i, end = 0;
     for (i = 0; i + 4 <= stream->n && !end; i++)
         if (memcmp(stream->p + i, "\r\n\r\n", 4) == 0) end = i + 4;
     if (!end) return 0;
-    text = (char *)malloc(end + 1);
-    CHECK(text != NULL);
-    memcpy(text, stream->p, end);
-    text[end] = 0;
-    for (i = 0; i + 2 < end && n < 100; i++)
-        if (text[i] == '\r' && text[i + 1] == '\n') {
-            text[i] = 0;
-            lines[n++] = text + from;
-            from = i + 2;
-        }
-    lines[n] = NULL;
-    got = wsock_head_in(r->ws, lines[0],
-                        n ? (const char *const *)lines + 1 : NULL);
-    CHECK(got <= 0);
-    /* Whatever it was given is not kept. */
-    memset(text, 0xEE, end + 1);
-    free(text);
+    fuzz_head_in(r->ws, stream->p, end);
     if (ROLE == WSOCK_SERVER) head_out(r);
     return end;
 }
@@ -857,12 +795,7 @@ static void set_up(run *r, const program *p)
     if (p->fixed) {
         size_t need = wsock_memory_needed(ROLE, url, o);
         if (need && need < (size_t)16 << 20) {
-            o->memory_size = need - 1;
-            o->memory = r->memory = malloc(need);
-            CHECK(o->memory != NULL);
-            r->sys.forbidden = 1;
-            CHECK(wsock_new(ROLE, url, o) == NULL);
-            o->memory_size = need;
+            r->memory = fuzz_fixed(&r->sys, ROLE, url, o, need);
         } else {
             /* No bound on what it needs: no such block can be had. */
             o->memory = r->memory = malloc(64);
@@ -904,13 +837,8 @@ static size_t chunk(run *r, int way, size_t total)
 
 static void feed(run *r, const uint8_t *p, size_t n)
 {
-    /* Of its own size, and gone afterwards, so that memory checkers see any
-     * read past it or after it. */
-    uint8_t *lent = (uint8_t *)malloc(n ? n : 1);
-    int got;
-    CHECK(lent != NULL);
-    if (n) memcpy(lent, p, n);
-    got = wsock_feed(r->ws, lent, n);
+    uint8_t *lent = fuzz_copy(p, n); /* which will be gone */
+    int got = wsock_feed(r->ws, lent, n);
     CHECK(got == WSOCK_OK || r->ended || r->bad || r->aborted
           || wsock_error(r->ws));
     read_events(r);
@@ -954,7 +882,7 @@ static void finish(run *r, size_t fed)
                   || wsock_error(r->ws) || r->aborted);
             read_events(r);
         }
-        take(r, r->copy.n);
+        take(r, r->held.copy.n);
         take_all(r);
         read_events(r);
         CHECK(r->ended); /* exactly one CLOSE */
@@ -1010,7 +938,7 @@ static void tear_down(run *r)
     free(r->log.p);
     free(r->message.p);
     free(r->pongs.p);
-    free(r->copy.p);
+    free(r->held.copy.p);
 }
 
 /* -------------------------------------------------------------- reference
@@ -1052,14 +980,6 @@ static long frame_head(frame *f, const uint8_t *p, size_t n, const run *r,
     return (long)need;
 }
 
-static void put_line(fuzz_buf *log, const char *what, long a, long b,
-                     uint32_t c)
-{
-    char line[128];
-    sprintf(line, "%s %ld %ld %08lx\n", what, a, b, (unsigned long)c);
-    fuzz_puts(log, line);
-}
-
 /* A Close frame: the last thing.  Returns the failure or 0. */
 static int reference_close(const frame *f, const run *r, fuzz_buf *log)
 {
@@ -1069,7 +989,7 @@ static int reference_close(const frame *f, const run *r, fuzz_buf *log)
     if (f->n > 2 && fuzz_utf8(f->p + 2, f->n - 2) != 1 && !r->p->no_utf8)
         return WSOCK_INVALID_UTF8;
     if (f->n > 2 && fuzz_utf8(f->p + 2, f->n - 2) != 1) return 1;
-    put_line(log, "close", code, 0,
+    fuzz_say(log, "close", code, 0,
              f->n > 2 ? fuzz_hash(FUZZ_HASH, f->p + 2, f->n - 2) : FUZZ_HASH);
     return 0;
 }
@@ -1124,14 +1044,14 @@ static int reference(const run *r, const uint8_t *stream, size_t n,
             end = reference_close(&f, r, log);
             break;
         } else if (f.op > 8) {
-            put_line(log, f.op == 9 ? "ping" : "pong", (long)have, 0,
+            fuzz_say(log, f.op == 9 ? "ping" : "pong", (long)have, 0,
                      fuzz_hash(FUZZ_HASH, f.p, have));
         } else if (f.fin) {
             if (type == 1 && utf8 && fuzz_utf8(message.p, message.n) != 1) {
                 end = WSOCK_INVALID_UTF8;
                 break;
             }
-            put_line(log, "message", (long)type, (long)message.n,
+            fuzz_say(log, "message", (long)type, (long)message.n,
                      fuzz_hash(FUZZ_HASH, message.p, message.n));
             message.n = 0;
             type = 0;
@@ -1140,13 +1060,6 @@ static int reference(const run *r, const uint8_t *stream, size_t n,
     free(whole.p);
     free(message.p);
     return end;
-}
-
-static void differ(const char *what, const fuzz_buf *a, const fuzz_buf *b)
-{
-    fprintf(stderr, "%s:\n--- one\n%.*s--- other\n%.*s", what, (int)a->n,
-            (const char *)a->p, (int)b->n, (const char *)b->p);
-    abort();
 }
 
 /* r has run over `log`'s stream: was all of it as the RFC says? */
@@ -1158,14 +1071,13 @@ static void check_log(const run *r, int end, const fuzz_buf *log)
     got.p += skip + 1;
     got.n -= skip + 1;
     if (end == 0) {
-        if (got.n != log->n || memcmp(got.p, log->p, got.n) != 0)
-            differ("not as the reference", &got, (fuzz_buf *)log);
+        fuzz_same("not as the reference", &got, log);
         return;
     }
     /* All of its events, then CLOSE with that failure. */
     if (got.n < log->n || (log->n && memcmp(got.p, log->p, log->n) != 0)
         || got.n - log->n < 6 || memcmp(got.p + log->n, "close ", 6) != 0)
-        differ("not as the reference", &got, (fuzz_buf *)log);
+        fuzz_differ("not as the reference", &got, log);
     if (end < 0 && r->failure != end) {
         fprintf(stderr, "wsock: %s, reference: %s\n",
                 wsock_result_name(r->failure), wsock_result_name(end));
@@ -1205,11 +1117,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (p.fail >= 0x80 && way == 2) break;
         run_program(&other, &p, way);
         /* A failing allocation comes at another moment then. */
-        if (p.fail < 0x80
-            && (one.log.n != other.log.n
-                || (one.log.n
-                    && memcmp(one.log.p, other.log.p, one.log.n) != 0)))
-            differ("fed otherwise, other events", &one.log, &other.log);
+        if (p.fail < 0x80)
+            fuzz_same("fed otherwise, other events", &one.log, &other.log);
         tear_down(&other);
     }
     tear_down(&one);

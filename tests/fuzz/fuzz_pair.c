@@ -244,9 +244,7 @@ static size_t read_some(end *e, size_t most)
     size_t n = from->n < most ? from->n : most;
     uint8_t *lent;
     if (!n || e->closed || e->paused) return 0;
-    lent = (uint8_t *)malloc(n);
-    CHECK(lent != NULL);
-    memcpy(lent, from->p, n);
+    lent = fuzz_copy(from->p, n);
     memmove(from->p, from->p + n, from->n - n);
     from->n -= n;
     CHECK(wsock_feed(e->ws, lent, n) == WSOCK_OK);

@@ -386,9 +386,7 @@ typedef struct run {
     fuzz_buf out;          /* all that was written */
     int by_hand;           /* the head was given by wsock_head_out() */
 
-    wsock_buf held[8];     /* output that was looked at and not yet taken */
-    size_t nheld;
-    fuzz_buf copy;         /* its bytes then */
+    fuzz_held held;
 
     fuzz_buf message;      /* parts of the message that is coming */
     unsigned part;         /* type of the message that we are sending */
@@ -400,9 +398,7 @@ typedef struct run {
 
 static void say(run *r, const char *what, long a, long b, uint32_t c)
 {
-    char line[128];
-    sprintf(line, "%s %ld %ld %08lx\n", what, a, b, (unsigned long)c);
-    fuzz_puts(&r->log, line);
+    fuzz_say(&r->log, what, a, b, c);
 }
 
 static echo make_echo(unsigned b0, const void *data, size_t size)
@@ -442,34 +438,24 @@ static void put_out(run *r, const void *data, size_t n)
 
 static void look(run *r)
 {
-    size_t i;
-    if (r->nheld) return;
-    r->nheld = wsock_output(r->ws, r->held, r->p->pieces);
-    CHECK(r->nheld <= r->p->pieces);
-    r->copy.n = 0;
-    for (i = 0; i < r->nheld; i++) {
-        CHECK(r->held[i].size > 0);
-        fuzz_put(&r->copy, r->held[i].data, r->held[i].size);
-    }
-    if (r->stage == NONE && !wsock_error(r->ws)) CHECK(r->nheld == 0);
-    if (r->stage == WAITS || r->stage == DROPPED) CHECK(r->nheld == 0);
+    if (r->held.n) return;
+    fuzz_look(&r->held, r->ws, r->p->pieces);
+    if (r->stage == NONE && !wsock_error(r->ws)) CHECK(r->held.n == 0);
+    if (r->stage == WAITS || r->stage == DROPPED) CHECK(r->held.n == 0);
 }
 
 /* Take `n` bytes of what was looked at, which must not have moved. */
 static void take(run *r, size_t n)
 {
-    size_t i, at = 0;
-    if (!r->nheld) return;
-    for (i = 0; i < r->nheld; i++) {
-        CHECK(memcmp(r->held[i].data, r->copy.p + at, r->held[i].size) == 0);
-        at += r->held[i].size;
-    }
-    if (n > r->copy.n) n = r->copy.n;
-    CHECK(wsock_output_done(r->ws, r->copy.n + 1)
+    fuzz_held *h = &r->held;
+    if (!h->n) return;
+    fuzz_check_held(h);
+    if (n > h->copy.n) n = h->copy.n;
+    CHECK(wsock_output_done(r->ws, h->copy.n + 1)
           == WSOCK_INVALID_PARAMETER);
     CHECK(wsock_output_done(r->ws, n) == WSOCK_OK);
-    put_out(r, r->copy.p, n);
-    r->nheld = 0;
+    put_out(r, h->copy.p, n);
+    h->n = 0;
 }
 
 /* Of a HEAD request: its answer announces a body that does not come. */
@@ -482,9 +468,9 @@ static void take_all(run *r)
 {
     do {
         look(r);
-        take(r, r->copy.n);
+        take(r, r->held.copy.n);
         look(r);
-    } while (r->nheld);
+    } while (r->held.n);
     if (r->aborted || r->sys.failed) return;
     CHECK(fuzz_wire_whole(&r->wire) || is_head(r));
     CHECK(wsock_queued(r->ws) == 0);
@@ -497,12 +483,12 @@ static void output(run *r)
         take_all(r);
         break;
     case TAKE_LATE: /* what was looked at the last time */
-        if (r->nheld) take(r, fuzz_random(&r->random) % 2000);
+        if (r->held.n) take(r, fuzz_random(&r->random) % 2000);
         look(r);
         break;
     case TAKE_SOME:
         look(r);
-        take(r, fuzz_random(&r->random) % (2 * r->copy.n + 2));
+        take(r, fuzz_random(&r->random) % (2 * r->held.copy.n + 2));
         break;
     default:
         break;
@@ -512,30 +498,17 @@ static void output(run *r)
 /* Our head by wsock_head_out(), which takes it out of wsock_output(). */
 static void head_out(run *r)
 {
-    const char *name, *value;
-    int got, first = r->out.n == 0;
-    size_t i;
     fuzz_buf head = {0};
-    for (i = 0;; i++) {
-        got = wsock_head_out(r->ws, i, &name, &value);
-        if (got != WSOCK_OK) break;
-        CHECK(i < 1000 && !*name == !i);
-        fuzz_puts(&head, name);
-        if (i) fuzz_puts(&head, ": ");
-        fuzz_puts(&head, value);
-        fuzz_puts(&head, "\r\n");
-    }
-    if (i && first) {
-        CHECK(got == WSOCK_CLOSED);
-        fuzz_puts(&head, "\r\n");
+    int first = r->out.n == 0, got = fuzz_head_out(r->ws, &head);
+    if (head.n && first) {
         put_out(r, head.p, head.n);
         r->by_hand = 1;
         /* What was offered is not what would be written now. */
-        if (r->nheld)
-            CHECK(wsock_output_done(r->ws, r->copy.n)
+        if (r->held.n)
+            CHECK(wsock_output_done(r->ws, r->held.copy.n)
                   == WSOCK_INVALID_PARAMETER);
-        r->nheld = 0;
-    } else if (!i) {
+        r->held.n = 0;
+    } else if (!head.n) {
         CHECK(got == WSOCK_INVALID_OPERATION);
     } else {
         CHECK(r->by_hand); /* the same once more */
@@ -804,13 +777,9 @@ static void drop_lent(run *r)
 /* Offer bytes.  1: they were taken. */
 static int feed(run *r, const uint8_t *p, size_t n)
 {
-    /* Of its own size, and gone afterwards, so that memory checkers see any
-     * read past it or after it. */
-    uint8_t *lent = (uint8_t *)malloc(n ? n : 1);
-    int got, held = r->stage == WAITS && r->at > r->head_end;
-    CHECK(lent != NULL);
-    if (n) memcpy(lent, p, n);
-    got = wsock_feed(r->ws, lent, n);
+    uint8_t *lent = fuzz_copy(p, n); /* which will be gone */
+    int held = r->stage == WAITS && r->at > r->head_end;
+    int got = wsock_feed(r->ws, lent, n);
     if (got != WSOCK_OK) {
         /* Behind a request that waits nothing is read. */
         CHECK(got == WSOCK_INVALID_OPERATION && held && !r->ended);
@@ -932,7 +901,7 @@ static void do_action(run *r, const action *a)
         CHECK(wsock_abort(r->ws) == WSOCK_OK);
         r->aborted = 1; /* the output is dropped, at any time */
         if (r->stage == WAITS) r->stage = DROPPED;
-        r->nheld = 0;
+        r->held.n = 0;
         break;
     case 9:
         if (a->arg % 3) break;
@@ -1075,11 +1044,7 @@ static void on_open(run *r)
 static void on_close(run *r, const wsock_event *e)
 {
     const wsock_failure *why = e->why;
-    CHECK(why != NULL && why == wsock_why(r->ws));
-    CHECK(why->text != NULL && why->close_reason != NULL);
-    CHECK(why->code <= 0 && why->code == wsock_error(r->ws));
-    CHECK(wsock_state(r->ws) == WSOCK_STATE_CLOSED);
-    CHECK(e->code == 1005 || e->code == 1006 || fuzz_code_ok(e->code));
+    fuzz_check_close(r->ws, e);
     CHECK(r->opened || e->code == 1006);
     if (r->stage == UPGRADED) CHECK(r->opened); /* OPEN before */
     if (r->stage == RESPONDED) {
@@ -1182,12 +1147,7 @@ static void set_options(run *r, const program *p)
     if (p->fixed) {
         size_t need = wsock_memory_needed(WSOCK_SERVER, NULL, o);
         CHECK(need > 0 && need < (size_t)1 << 22);
-        o->memory = r->memory = malloc(need);
-        CHECK(r->memory != NULL);
-        r->sys.forbidden = 1;
-        o->memory_size = need - 1;
-        CHECK(wsock_new(WSOCK_SERVER, NULL, o) == NULL);
-        o->memory_size = need;
+        r->memory = fuzz_fixed(&r->sys, WSOCK_SERVER, NULL, o, need);
     }
 }
 
@@ -1214,33 +1174,15 @@ static void set_up(run *r, const program *p)
           == (r->bad ? WSOCK_NO_MEMORY : WSOCK_INVALID_OPERATION));
 }
 
-/* The stream's head by wsock_head_in(), split as an HTTP stack would. */
+/* The stream's head by wsock_head_in(). */
 static void head_in(run *r)
 {
-    char *copy = (char *)malloc(r->head.n + 3);
-    const char **lines = (const char **)malloc((r->head.n + 3)
-                                               * sizeof *lines);
-    size_t i, n = 0, from = 0;
     int got, turn;
-    CHECK(copy != NULL && lines != NULL);
-    memcpy(copy, r->head.p, r->head.n);
-    memcpy(copy + r->head.n, "\r\n", 3);
-    for (i = 0; i <= r->head.n; i++)
-        if (copy[i] == '\r' && copy[i + 1] == '\n') {
-            copy[i] = 0;
-            lines[n++] = copy + from;
-            from = i + 2;
-        }
-    lines[n] = NULL;
     for (turn = 0; turn < 2; turn++) { /* memory may be there again */
-        got = wsock_head_in(r->ws, lines[0], lines + 1);
+        got = fuzz_head_in(r->ws, r->head.p, r->head.n + 4);
         if (got != WSOCK_NO_MEMORY || wsock_error(r->ws)) break;
         CHECK(r->sys.failed || r->p->fixed);
     }
-    CHECK(got <= 0);
-    memset(copy, 0xEE, r->head.n + 3); /* it is not kept */
-    free(copy);
-    free(lines);
     r->at = r->head_end;
     say(r, "head in", got, wsock_error(r->ws), 0);
     if (got == WSOCK_OK) {
@@ -1389,7 +1331,7 @@ static void finish(run *r)
         if (!r->freed) CHECK(r->ended);
     }
     if (!r->freed) {
-        if (r->nheld) take(r, r->copy.n);
+        if (r->held.n) take(r, r->held.copy.n);
         take_all(r);
         read_events(r);
         CHECK(r->ended); /* exactly one CLOSE */
@@ -1445,7 +1387,7 @@ static void tear_down(run *r)
     fuzz_wire_free(&r->wire);
     free(r->log.p);
     free(r->message.p);
-    free(r->copy.p);
+    free(r->held.copy.p);
     free(r->out.p);
     free(r->echoes.p);
     free(r->pings.p);
@@ -1464,16 +1406,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     for (way = 1; way <= 2; way++) {
         run_program(&other, &p, way);
         /* A failing allocation comes at another moment then. */
-        if (p.fail < 0x80
-            && (one.log.n != other.log.n
-                || (one.log.n
-                    && memcmp(one.log.p, other.log.p, one.log.n) != 0))) {
-            fprintf(stderr, "fed otherwise, other events:\n"
-                            "--- one\n%.*s--- other\n%.*s",
-                    (int)one.log.n, (const char *)one.log.p,
-                    (int)other.log.n, (const char *)other.log.p);
-            abort();
-        }
+        if (p.fail < 0x80)
+            fuzz_same("fed otherwise, other events", &one.log, &other.log);
         tear_down(&other);
     }
     tear_down(&one);
