@@ -130,6 +130,7 @@ settle() { # [counted]
             before=$failed
             line=$(tail -n 1 "$path.log")
             if count_line "$line"; then
+                grep '^SKIP ' "$path.log"
                 [ "$status" = 0 ] && [ "$failed" = "$before" ] && continue
                 # A failure that the program did not count: a leak, a
                 # sanitizer's or valgrind's complaint.

@@ -2,9 +2,10 @@
  *
  * A test program is a set of functions TEST(name), a table of them, and
  * `TEST_MAIN("subject", table)`.  Failed checks print both operands and the
- * test goes on, so that one run shows everything that is wrong.  The last
- * line is `subject: N passed, N failed`; the exit status is 1 if any failed.
- * With an argument only the tests whose name contains it are run.
+ * test goes on, so that one run shows everything that is wrong.  A test that
+ * checks nothing fails.  The last line is `subject: N passed, N failed, N
+ * skipped`; the exit status is 1 if any failed.  With an argument only the
+ * tests whose name contains it are run.
  *
  * Below the checks: growable bytes, frames as bytes, a guarded buffer, a
  * counting allocator with a virtual clock and a seeded random source, helpers
@@ -16,9 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
+#include <netinet/in.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 /* Not every program uses every helper.  Not inline: that only slows the
  * compilers down. */
@@ -40,6 +44,7 @@ typedef struct test_case {
 static struct {
     long checks, failures; /* of the whole program */
     long in_this_test;     /* failures of the running test */
+    int skipped;           /* it was left out */
     const char *test;      /* its name */
     char note[160];        /* which turn of a loop a check belongs to */
 } test_state;
@@ -161,31 +166,51 @@ TEST_FN int test_check_bytes(const void *got, size_t n, const void *want,
     return 0;
 }
 
+/* The running test cannot say anything here: it did not pass. */
+TEST_FN void test_skip(const char *why)
+{
+    test_state.skipped = 1;
+    printf("SKIP %s: %s\n", test_state.test, why);
+}
+
+/* Runs one test, which is to check something. */
+TEST_FN void test_run(const test_case *c)
+{
+    long before = test_state.checks;
+    test_state.test = c->name;
+    test_state.in_this_test = 0;
+    test_state.skipped = 0;
+    test_state.note[0] = 0;
+    if (getenv("TEST_VERBOSE"))
+        printf("%s\n", c->name);
+    c->run();
+    if (test_state.checks == before && !test_state.skipped)
+        CHECK(!"a test that checks something");
+}
+
 TEST_FN int test_main(const char *subject, const test_case *cases, size_t n,
                       int argc, char **argv)
 {
-    int passed = 0, failed = 0;
+    int passed = 0, failed = 0, skipped = 0;
     size_t i;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (i = 0; i < n; i++) {
         if (argc > 1 && !strstr(cases[i].name, argv[1]))
             continue;
-        test_state.test = cases[i].name;
-        test_state.in_this_test = 0;
-        test_state.note[0] = 0;
-        if (getenv("TEST_VERBOSE"))
-            printf("%s\n", cases[i].name);
-        cases[i].run();
+        test_run(&cases[i]);
         if (test_state.in_this_test)
             failed++;
+        else if (test_state.skipped)
+            skipped++;
         else
             passed++;
     }
-    if (passed + failed == 0) {
+    if (passed + failed + skipped == 0) {
         printf("no test is called that\n");
         failed = 1;
     }
-    printf("%s: %d passed, %d failed\n", subject, passed, failed);
+    printf("%s: %d passed, %d failed, %d skipped\n", subject, passed, failed,
+           skipped);
     return failed != 0;
 }
 
@@ -210,6 +235,35 @@ TEST_FN void test_die(const char *why)
     printf("%s: cannot go on: %s\n", test_state.test ? test_state.test : "-",
            why);
     exit(1);
+}
+
+/* Can the system itself listen at [::1]? */
+TEST_FN int test_has_ipv6(void)
+{
+    struct sockaddr_in6 a;
+    int fd = socket(AF_INET6, SOCK_STREAM, 0), has;
+    memset(&a, 0, sizeof a);
+    a.sin6_family = AF_INET6;
+    a.sin6_addr.s6_addr[15] = 1;
+    has = fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0;
+    if (fd >= 0)
+        close(fd);
+    return has;
+}
+
+/* How many descriptors are open. */
+TEST_FN int test_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int n = 0;
+    if (!dir)
+        dir = opendir("/dev/fd");
+    if (!dir)
+        test_die("the descriptors cannot be counted here");
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
 }
 
 /* ------------------------------------------------------- growable bytes -- */
@@ -580,6 +634,28 @@ TEST_FN void frames_log(bytes *log, bytes *b, int masked)
     }
 }
 
+/* -------------------------------------------------------------- options -- */
+
+/* Every default, but for these flags. */
+TEST_FN wsock_options options_with(unsigned flags)
+{
+    wsock_options o;
+    memset(&o, 0, sizeof o);
+    o.flags = flags;
+    return o;
+}
+
+/* Nothing is timed: what hangs is guard()'s, and what is slow is slow. */
+TEST_FN wsock_options untimed(unsigned flags)
+{
+    wsock_options o = options_with(flags);
+    o.lookup_timeout = o.connect_timeout = WSOCK_NEVER;
+    o.handshake_timeout = o.close_timeout = WSOCK_NEVER;
+    o.send_timeout = o.stall_timeout = WSOCK_NEVER;
+    o.keepalive_interval = WSOCK_NEVER;
+    return o;
+}
+
 /* ------------------------------------------------ driving without I/O -- */
 
 #define TEST_REQUEST                                                          \
@@ -774,6 +850,40 @@ TEST_FN void test_accept(const char *key, char out[29])
 #endif
 }
 
+/* A head's header has this value; NULL: there is no such header. */
+TEST_FN void check_value(bytes *head, const char *name, const char *want)
+{
+    char value[512];
+    if (!head_value(bytes_str(head), name, value, sizeof value))
+        CHECK_STR(NULL, want);
+    else
+        CHECK_STR(value, want);
+}
+
+/* All of our head by wsock_head_out(), as it would be written. */
+TEST_FN void head_lines(wsock *ws, bytes *head)
+{
+    const char *name, *value;
+    size_t i;
+    int r = WSOCK_OK;
+    bytes_clear(head);
+    for (i = 0; i < 100; i++) {
+        name = value = NULL;
+        r = wsock_head_out(ws, i, &name, &value);
+        if (r != WSOCK_OK)
+            break;
+        if (i == 0) {
+            CHECK_STR(name, "");
+            bytes_format(head, "%s\r\n", value);
+        } else {
+            CHECK(name && name[0]);
+            bytes_format(head, "%s: %s\r\n", name, value);
+        }
+    }
+    CHECK_RESULT(r, WSOCK_CLOSED);
+    bytes_text(head, "\r\n");
+}
+
 /* The answer to a client's request; `more` are further header lines. */
 TEST_FN void put_response(bytes *b, const char *request, const char *more)
 {
@@ -786,6 +896,45 @@ TEST_FN void put_response(bytes *b, const char *request, const char *more)
                     "Sec-WebSocket-Accept: %s\r\n", accept);
     bytes_text(b, more);
     bytes_text(b, "\r\n");
+}
+
+/* No way from an option to a line of the head that was not meant. */
+TEST_FN void check_injection(int role)
+{
+    static const char *const bad[] = { "a\r\nEvil: 1", "a\nEvil: 1", "a\rb",
+                                       "\r\n\r\n", "a\r\n" };
+    const char *url = role == WSOCK_CLIENT ? "ws://h/" : NULL;
+    int which, options = role == WSOCK_CLIENT ? 6 : 5;
+    size_t i;
+    for (i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        for (which = 0; which < options; which++) {
+            wsock_options o = options_with(0);
+            const char *list[3] = { "good", bad[i], NULL };
+            char text[64];
+            wsock *ws;
+            if (which < 2) {
+                snprintf(text, sizeof text, which ? "%s: x" : "X-Good: %s",
+                         bad[i]);
+                list[0] = "A: b";
+                list[1] = text;
+                o.headers = list;
+            } else if (which == 2) {
+                o.subprotocols = list;
+            } else if (which == 3) {
+                o.extensions = list;
+            } else if (which == 5) {
+                o.user_agent = bad[i];
+            } else if (role == WSOCK_CLIENT) {
+                o.origin = bad[i];
+            } else {
+                o.origins = list;
+            }
+            test_note("option %d, value %lu", which, (unsigned long)i);
+            ws = wsock_new(role, url, &o);
+            CHECK_RESULT(wsock_error(ws), WSOCK_INVALID_PARAMETER);
+            CHECK_INT(take_output(ws, NULL), 0);
+            wsock_free(ws);
+        }
 }
 
 /* A connection without I/O that has shaken hands; the heads are out of the

@@ -4,13 +4,6 @@
 #include "../../wsock.h"
 #include "test.h"
 
-static wsock_options zeroed(void)
-{
-    wsock_options o;
-    memset(&o, 0, sizeof o);
-    return o;
-}
-
 /* "every function takes NULL", and answers NO_MEMORY: a NULL handle is what
  * is left when memory was out. */
 TEST(null_handles)
@@ -84,7 +77,7 @@ TEST(null_arguments)
 {
     wsock *ws = wsock_new(WSOCK_CLIENT, "ws://h/", NULL);
     wsock_server *server = wsock_listen("ws://127.0.0.1:0/", NULL);
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     wsock *polled;
     const char *name, *value;
     char text[4];
@@ -122,7 +115,7 @@ TEST(null_arguments)
 /* The wrong reading call for a handle. */
 TEST(wrong_mode)
 {
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     wsock_event e;
     wsock_status got;
     char text[4];
@@ -195,7 +188,7 @@ TEST(defaults)
 TEST(options_given_are_kept)
 {
     static const char *const headers[] = { "A: b", NULL };
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     const wsock_options *e;
     char agent[] = "agent", origin[] = "https://o";
     wsock *ws;
@@ -250,7 +243,7 @@ TEST(options_out_of_range)
 {
     int which;
     for (which = 0; which < 11; which++) {
-        wsock_options o = zeroed();
+        wsock_options o = options_with(0);
         static const char *const many[] = {
             "e0", "e1", "e2", "e3", "e4", "e5", "e6", "e7", "e8", "e9",
             "e10", "e11", "e12", "e13", "e14", "e15", "e16", NULL
@@ -299,7 +292,7 @@ TEST(why_of_a_healthy_connection)
 /* A read window of more than 1 GiB is a mistake, for every role. */
 TEST(a_receive_buffer_out_of_range)
 {
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     wsock *ws;
     o.receive_buffer = ((size_t)1 << 30) + 1;
     ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);

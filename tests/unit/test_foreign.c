@@ -23,7 +23,7 @@ struct thing {
     void (*on)(thing *t, const wsock_event *e);
     size_t first, count;  /* its watches in the list of this turn */
     int timeout;
-    long woken, idle;     /* turns, and those in which nothing happened */
+    long woken;           /* turns */
 };
 
 static void thing_event(thing *t, const wsock_event *e)
@@ -48,16 +48,13 @@ static void thing_event(thing *t, const wsock_event *e)
 static void thing_poll(thing *t)
 {
     wsock_event e;
-    int r, any = 0;
+    int r;
     while ((r = t->server ? wsock_server_poll(t->server, &e, 0)
-                          : wsock_poll(t->ws, &e, 0)) > 0) {
-        any = 1;
+                          : wsock_poll(t->ws, &e, 0)) > 0)
         thing_event(t, &e);
-    }
     if (r < 0)
         t->ended = 1;
     t->woken++;
-    t->idle += !any;
 }
 
 enum { WATCHES = 512 };
@@ -154,18 +151,6 @@ static void thing_free(thing *t)
     wsock_free(t->ws);
     wsock_server_free(t->server);
     bytes_free(&t->log);
-}
-
-/* Nothing is timed but what a test asks for. */
-static wsock_options untimed(unsigned flags)
-{
-    wsock_options o;
-    memset(&o, 0, sizeof o);
-    o.flags = flags;
-    o.lookup_timeout = o.connect_timeout = WSOCK_NEVER;
-    o.handshake_timeout = o.close_timeout = WSOCK_NEVER;
-    o.keepalive_interval = o.stall_timeout = WSOCK_NEVER;
-    return o;
 }
 
 static wsock_server *listen_any(const wsock_options *o, char url[64])

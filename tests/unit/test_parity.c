@@ -8,20 +8,6 @@
 #include "test.h"
 #include <pthread.h>
 
-static wsock_options zeroed(void)
-{
-    wsock_options o;
-    memset(&o, 0, sizeof o);
-    return o;
-}
-
-static wsock_options polled(void)
-{
-    wsock_options o = zeroed();
-    o.flags = WSOCK_NONBLOCKING;
-    return o;
-}
-
 /* ------------------------------------------------------- a pair of ends --
  * A client under test and a polled server.  The server is driven by one
  * thread at a time: the test's own, or a second one while the test sits in a
@@ -142,7 +128,7 @@ static void pair_listen(pair *p, const wsock_options *server)
 static void pair_open(pair *p, const wsock_options *client,
                       const wsock_options *server)
 {
-    wsock_options o = client ? *client : zeroed();
+    wsock_options o = client ? *client : options_with(0);
     if (!o.receive_timeout)
         o.receive_timeout = PATIENCE; /* a failure instead of a hang */
     pair_listen(p, server);
@@ -278,7 +264,7 @@ TEST(winhttp_open_request_and_complete_upgrade)
     static const char *const theirs[] = { "X-Room: 7", NULL };
     static const char *const offers[] = { "chat", "echo", NULL };
     static const char *const spoken[] = { "echo", NULL };
-    wsock_options o = zeroed(), so = zeroed();
+    wsock_options o = options_with(0), so = options_with(0);
     pair p;
     o.headers = ours;
     o.subprotocols = offers;
@@ -299,7 +285,7 @@ TEST(winhttp_open_request_and_complete_upgrade)
 TEST(winhttp_refusing_response_has_status_and_body)
 {
     static const int statuses[] = { 401, 302, 503 };
-    wsock_options so = zeroed();
+    wsock_options so = options_with(0);
     size_t i;
     so.flags = WSOCK_REQUESTS;
     for (i = 0; i < sizeof statuses / sizeof statuses[0]; i++) {
@@ -362,7 +348,7 @@ TEST(winhttp_synchronous_and_asynchronous)
 {
     int mode;
     for (mode = 0; mode < 2; mode++) {
-        wsock_options o = mode ? polled() : zeroed();
+        wsock_options o = options_with(mode ? WSOCK_NONBLOCKING : 0);
         pair p;
         test_note("%s", mode ? "asynchronous" : "synchronous");
         pair_open(&p, &o, NULL);
@@ -398,7 +384,7 @@ TEST(winhttp_send_message_and_fragment)
         { WSOCK_TEXT, NULL, "TEXT \"\"\n" },
         { WSOCK_BINARY, "whole", "BINARY \"whole\"\n" }
     };
-    wsock_options so = zeroed();
+    wsock_options so = options_with(0);
     size_t i;
     pair p;
     so.flags = WSOCK_PARTS;
@@ -435,7 +421,7 @@ TEST(winhttp_send_refuses_close_kind)
  * message.  A pending send is no error: the next one is queued behind it. */
 TEST(winhttp_send_invalid_operation)
 {
-    wsock_options o = polled();
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
     wsock *ws = wsock_new(WSOCK_CLIENT, "ws://h/", NULL);
     int mode;
     CHECK_RESULT(wsock_send(ws, WSOCK_TEXT, "x", 1), WSOCK_INVALID_OPERATION);
@@ -541,7 +527,7 @@ TEST(winhttp_receive_splits_large_messages)
  * -> only with WSOCK_PARTS; a time-out keeps what has come */
 TEST(winhttp_receive_in_parts)
 {
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     int parts;
     for (parts = 0; parts < 2; parts++) {
         pair p;
@@ -601,7 +587,7 @@ TEST(winhttp_receive_reports_an_invalid_server)
         { WSOCK_TEXT, "\xC0\xAF", WSOCK_INVALID_UTF8, 1007 },
         { WSOCK_TEXT, "cut \xE2\x82", WSOCK_INVALID_UTF8, 1007 }
     };
-    wsock_options o = zeroed(), so = zeroed();
+    wsock_options o = options_with(0), so = options_with(0);
     size_t i;
     o.extensions = so.extensions = extension;
     so.reserved_bits = WSOCK_RSV1;
@@ -705,7 +691,7 @@ TEST(winhttp_send_and_receive_from_two_threads)
  * -> wsock_shutdown() */
 TEST(winhttp_shutdown_keeps_receiving)
 {
-    wsock_options o = polled();
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
     int mode;
     for (mode = 0; mode < 2; mode++) {
         pair p;
@@ -729,7 +715,7 @@ TEST(winhttp_shutdown_keeps_receiving)
  * -> wsock_close(); with WSOCK_NONBLOCKING its end is the CLOSE event */
 TEST(winhttp_close_waits_and_discards)
 {
-    wsock_options o = polled();
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
     int mode, code = 0;
     for (mode = 0; mode < 4; mode++) {
         pair p;
@@ -762,7 +748,7 @@ TEST(winhttp_close_waits_and_discards)
  * -> options.close_timeout */
 TEST(winhttp_close_timeout)
 {
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     pair p;
     pair_open(&p, NULL, NULL);
     CHECK_INT(wsock_effective_options(p.here)->close_timeout, 10000);
@@ -793,7 +779,7 @@ TEST(winhttp_close_reason_is_checked)
         { 0, "", WSOCK_OK },
         { 0, NULL, WSOCK_OK } /* no reason at all: NULL itself */
     };
-    wsock_options o = polled();
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
     char text[128];
     size_t i;
     int how;
@@ -885,7 +871,7 @@ TEST(winhttp_close_statuses)
         { 2999, 2999, WSOCK_INVALID_PARAMETER },
         { 4999, 4999, WSOCK_OK }
     };
-    wsock_options o = polled();
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
     size_t i;
     for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         pair p;
@@ -908,7 +894,7 @@ TEST(winhttp_close_statuses)
  * ERROR_WINHTTP_CONNECTION_ERROR or _RESET -> WSOCK_CONNECTION_LOST, 1006 */
 TEST(winhttp_connection_lost_without_a_close)
 {
-    wsock_options o = polled();
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
     int mode;
     for (mode = 0; mode < 2; mode++) {
         pair p;
@@ -931,7 +917,7 @@ TEST(winhttp_connection_lost_without_a_close)
  * MESSAGE event; a SENT event is of a whole send, named by its context */
 TEST(winhttp_websocket_status)
 {
-    wsock_options o = polled();
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
     wsock_status got;
     wsock_buf buf;
     char data[16], context[] = "first";
@@ -973,7 +959,7 @@ TEST(winhttp_async_result_names_the_operation)
     uint8_t *data = test_pattern(1 << 20);
     int way, i;
     for (way = 0; way < WAYS; way++) {
-        wsock_options o = polled();
+        wsock_options o = options_with(WSOCK_NONBLOCKING);
         wsock_event e;
         test_system sys;
         pair p;
@@ -1012,7 +998,7 @@ TEST(winhttp_async_result_names_the_operation)
  * finds a dead peer */
 TEST(winhttp_keepalive_interval)
 {
-    wsock_options o = polled();
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
     test_system sys;
     int i;
     pair p;
@@ -1060,7 +1046,7 @@ TEST(winhttp_keepalive_interval)
 TEST(winhttp_buffer_sizes)
 {
     uint8_t *data = test_pattern(4000);
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     bytes want = { 0, 0, 0 };
     pair p;
     pair_open(&p, NULL, NULL);
@@ -1114,7 +1100,7 @@ static ptrdiff_t stuck_write(void *user, const wsock_buf *bufs, size_t count)
  * send_timeout, receive_timeout, all in milliseconds */
 TEST(winhttp_set_timeouts)
 {
-    wsock_options o = polled();
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
     const wsock_options *in_force;
     uint8_t *data = test_pattern(1 << 20);
     wsock_event e;
@@ -1156,7 +1142,7 @@ TEST(winhttp_set_timeouts)
         CHECK_NO_LEAK(&sys);
     }
     /* Receiving: nothing is lost.  Sending: a part of it may have left. */
-    o = zeroed();
+    o = options_with(0);
     o.receive_timeout = 20;
     o.send_timeout = 20;
     pair_open(&p, &o, NULL);
@@ -1177,7 +1163,7 @@ TEST(winhttp_set_timeouts)
  * -> wsock_free(); borrowed memory is the program's again at return */
 TEST(winhttp_close_handle)
 {
-    wsock_options o = polled();
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
     uint8_t *data = test_pattern(1 << 20);
     wsock_buf buf;
     receiver r;
@@ -1213,7 +1199,7 @@ static void *dial_thread(void *user)
  * -> wsock_free(), or wsock_cancel(), which leaves the handle */
 TEST(winhttp_close_handle_while_connecting)
 {
-    wsock_options so = zeroed();
+    wsock_options so = options_with(0);
     int how;
     so.flags = WSOCK_REQUESTS;
     for (how = 0; how < 2; how++) {
@@ -1295,7 +1281,7 @@ TEST(protocol_component_create_handles)
  * options.memory; options.send_limit, at which a send is not taken */
 TEST(protocol_component_buffer_sizes)
 {
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     char data[300];
     bytes log = { 0, 0, 0 };
     wsock *ws;
@@ -1323,7 +1309,7 @@ TEST(protocol_component_allocated_buffer)
     int role;
     for (role = WSOCK_CLIENT; role <= WSOCK_SERVER; role++) {
         const char *url = role == WSOCK_CLIENT ? "ws://h/chat" : NULL;
-        wsock_options o = zeroed();
+        wsock_options o = options_with(0);
         bytes a = { 0, 0, 0 }, b = { 0, 0, 0 };
         wsock *ws, *peer;
         test_system sys;
@@ -1373,7 +1359,7 @@ TEST(protocol_component_disable_masking)
     static const uint8_t zero[4] = { 0, 0, 0, 0 };
     int on;
     for (on = 0; on < 2; on++) {
-        wsock_options o = zeroed();
+        wsock_options o = options_with(0);
         wsock *client, *server;
         bytes out = { 0, 0, 0 }, in = { 0, 0, 0 };
         frame f;
@@ -1402,7 +1388,7 @@ TEST(protocol_component_disable_utf8_verification)
 {
     int on;
     for (on = 0; on < 2; on++) {
-        wsock_options o = zeroed();
+        wsock_options o = options_with(0);
         bytes in = { 0, 0, 0 };
         wsock *ws;
         o.flags = on ? WSOCK_NO_UTF8_CHECK : 0;
@@ -1488,7 +1474,7 @@ TEST(protocol_component_begin_client_handshake)
         "Sec-WebSocket-Extensions: x-mark; level=2", "X-Token: abc"
     };
     const char *url = "ws://server.example.com/chat?room=1";
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     bytes whole = { 0, 0, 0 };
     wsock *ws;
     size_t i;
@@ -1541,7 +1527,7 @@ TEST(protocol_component_end_client_handshake)
         { "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=",
           WSOCK_INVALID_HANDSHAKE, NULL, 0 }
     };
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     size_t i;
     int raw, k;
     o.subprotocols = subprotocols;
@@ -1600,7 +1586,7 @@ TEST(protocol_component_server_handshake)
     static const char *const subprotocols[] = { "echo", NULL };
     static const char *const extensions[] = { "x-b", NULL };
     static const char *const headers[] = { "X-Room: 7", NULL };
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     bytes in = { 0, 0, 0 };
     wsock *ws;
     head h;
@@ -1642,7 +1628,7 @@ TEST(protocol_component_server_handshake_by_choice)
         "X-Token: abc", NULL
     };
     static const char *const more[] = { "X-Room: 7", NULL };
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     int raw, i;
     o.flags = WSOCK_REQUESTS;
     for (raw = 0; raw < 2; raw++) {
@@ -1785,7 +1771,7 @@ TEST(protocol_component_receive_without_copy)
     for (role = WSOCK_CLIENT; role <= WSOCK_SERVER; role++) {
         int masked = role == WSOCK_SERVER, parts;
         for (parts = 0; parts < 2; parts++) {
-            wsock_options o = zeroed();
+            wsock_options o = options_with(0);
             bytes in = { 0, 0, 0 };
             wsock_event e;
             wsock *ws;
@@ -1816,7 +1802,7 @@ TEST(protocol_component_receive_into_a_buffer)
 {
     static test_link link;
     test_peer peer;
-    wsock_options o = polled();
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
     bytes log = { 0, 0, 0 };
     wsock *ws = wsock_new(WSOCK_CLIENT, "ws://h/", NULL);
     test_link_init(&link);
@@ -1907,7 +1893,7 @@ TEST(protocol_component_invalid_protocol_format)
         { FIN | 1, "seventeen letters", "CLOSE 1006 \"\" WSOCK_TOO_BIG\n",
           "close 1009\n" }
     };
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     size_t i;
     o.max_header = 48;
     o.max_message = 16;
@@ -2006,7 +1992,7 @@ TEST(protocol_component_delete_handle)
     int role, state;
     for (role = WSOCK_CLIENT; role <= WSOCK_SERVER; role++)
         for (state = 0; state < 4; state++) {
-            wsock_options o = zeroed();
+            wsock_options o = options_with(0);
             wsock_buf buf;
             test_system sys;
             wsock *ws;
@@ -2033,7 +2019,7 @@ TEST(protocol_component_delete_handle)
 TEST(protocol_component_reserved_bits)
 {
     static const char *const extensions[] = { "x-mark", NULL };
-    wsock_options o = zeroed();
+    wsock_options o = options_with(0);
     wsock *client, *server;
     bytes a = { 0, 0, 0 }, b = { 0, 0, 0 };
     o.extensions = extensions;

@@ -12,14 +12,6 @@
 
 /* ------------------------------------------------------- what they share -- */
 
-static wsock_options options_with(unsigned flags)
-{
-    wsock_options o;
-    memset(&o, 0, sizeof o);
-    o.flags = flags;
-    return o;
-}
-
 /* A server on the loopback with the test's clock and memory. */
 static wsock_server *serve(test_system *system, const wsock_options *options)
 {

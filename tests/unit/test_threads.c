@@ -144,30 +144,16 @@ static void shrink(int port)
         }
 }
 
-/* Nothing is timed: what hangs is the guard's, and what is slow is slow. */
-static wsock_options patient_options(void)
-{
-    wsock_options o;
-    memset(&o, 0, sizeof o);
-    o.lookup_timeout = o.connect_timeout = WSOCK_NEVER;
-    o.handshake_timeout = o.close_timeout = WSOCK_NEVER;
-    o.send_timeout = o.stall_timeout = WSOCK_NEVER;
-    o.keepalive_interval = WSOCK_NEVER;
-    return o;
-}
-
-/* The server's receive also returns pings and pongs: see await_receive(). */
+/* The server's receive also returns pings and pongs: see start_receive(). */
 static wsock_options control_options(void)
 {
-    wsock_options o = patient_options();
-    o.flags = WSOCK_CONTROL;
-    return o;
+    return untimed(WSOCK_CONTROL);
 }
 
 /* A side that takes in next to nothing while it sends. */
 static wsock_options deaf_options(void)
 {
-    wsock_options o = patient_options();
+    wsock_options o = untimed(0);
     o.read_ahead = 1;
     return o;
 }
@@ -186,7 +172,7 @@ static void *pair_server(void *user)
 static void pair_init(pair *p, int kind, const wsock_options *client,
                       const wsock_options *server)
 {
-    wsock_options patient = patient_options();
+    wsock_options patient = untimed(0);
     int fds[2], i, room = 8192;
     pthread_t thread;
     guard();
@@ -303,7 +289,6 @@ typedef struct talk {
     uint32_t seed;
     int count;        /* messages to send or to expect */
     int done;         /* of these */
-    int cancelled;    /* receives that were */
     int result;       /* of the last call */
     int wrong;        /* number of the first message that was, plus 1 */
     int goes_on;      /* receive again after CANCELLED */
@@ -325,6 +310,13 @@ static void talk_start(talk *t, void *(*run)(void *), wsock *ws,
 static void talk_join(talk *t)
 {
     pthread_join(t->thread, NULL);
+}
+
+/* Its last call ends, or has ended, with this. */
+static void check_end(talk *t, int want)
+{
+    talk_join(t);
+    CHECK_RESULT(t->result, want);
 }
 
 static void *talk_send(void *user)
@@ -365,10 +357,8 @@ static void *talk_receive(void *user)
     while (t->done < t->count) {
         t->got.kind = 0;
         t->result = wsock_receive(t->ws, data, sizeof data, &t->got);
-        if (t->result == WSOCK_CANCELLED && t->goes_on) {
-            t->cancelled++;
+        if (t->result == WSOCK_CANCELLED && t->goes_on)
             continue;
-        }
         if (t->result != WSOCK_OK || t->got.kind == WSOCK_CLOSE)
             break;
         talk_check(t, data);
@@ -462,21 +452,20 @@ TEST(one_receiver_at_a_time)
     talk_start(&first, talk_once, p.ws[0], 0, 1);
     channel_await(&p.line, 0);
     talk_start(&second, talk_once, p.ws[0], 0, 1);
-    talk_join(&second);
-    CHECK_RESULT(second.result, WSOCK_INVALID_OPERATION);
+    check_end(&second, WSOCK_INVALID_OPERATION);
     CHECK_RESULT(wsock_send(p.ws[1], WSOCK_TEXT, "x", 1), WSOCK_OK);
-    talk_join(&first);
-    CHECK_RESULT(first.result, WSOCK_OK);
+    check_end(&first, WSOCK_OK);
     CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_OK);
     pair_free(&p);
 }
 
-/* Until a receive of `ws[0]` is under way for certain: only that can have
+/* A receive of `ws[0]` that is under way for certain: only that can have
  * answered a ping. */
-static void await_receive(pair *p)
+static void start_receive(pair *p, talk *in)
 {
     wsock_status got;
     char text[16];
+    talk_start(in, talk_once, p->ws[0], 0, 1);
     if (p->kind == OVER_CHANNEL) {
         channel_await(&p->line, 0);
         return;
@@ -486,17 +475,31 @@ static void await_receive(pair *p)
     CHECK_INT(got.kind, WSOCK_PONG);
 }
 
-/* Until a send of `ws[0]` is under way: something of it has come. */
-static void await_send(pair *p)
+/* A send of `ws[0]` that is under way: something of it has come. */
+static void start_send(pair *p, talk *out)
 {
     wsock_status got;
     char text[16];
+    talk_start(out, talk_too_much, p->ws[0], 0, 1);
     if (p->kind == OVER_CHANNEL) {
         channel_await_full(&p->line, 0);
         return;
     }
     CHECK_RESULT(wsock_receive(p->ws[1], text, sizeof text, &got), WSOCK_OK);
     CHECK_INT(got.kind, WSOCK_BINARY | WSOCK_FRAGMENT);
+}
+
+static void start_both(pair *p, talk *in, talk *out)
+{
+    start_receive(p, in);
+    start_send(p, out);
+}
+
+/* wsock_free() of `ws[0]`, while calls of other threads are inside. */
+static void free_first(pair *p)
+{
+    wsock_free(p->ws[0]);
+    p->ws[0] = NULL;
 }
 
 /* ------------------------------------------------ sending before reading -- */
@@ -508,19 +511,29 @@ typedef struct loud {
     int results[2], wrong;
 } loud;
 
-/* Sends all, then receives as much. */
-static void *loud_run(void *user)
+/* Sends all. */
+static void *loud_send(void *user)
 {
     loud *l = (loud *)user;
     uint8_t *data = (uint8_t *)malloc(l->piece);
-    static const size_t buffer = 65536;
-    uint8_t *got = (uint8_t *)malloc(buffer);
     size_t i, at;
-    wsock_status status;
     for (i = 0; i < l->piece; i++)
         data[i] = pattern[i % MESSAGE_MOST];
     for (at = 0; at < l->total && l->results[0] == WSOCK_OK; at += l->piece)
         l->results[0] = wsock_send(l->ws, WSOCK_BINARY, data, l->piece);
+    free(data);
+    return NULL;
+}
+
+/* Sends all, then receives as much. */
+static void *loud_run(void *user)
+{
+    loud *l = (loud *)user;
+    static const size_t buffer = 65536;
+    uint8_t *got = (uint8_t *)malloc(buffer);
+    size_t i, at;
+    wsock_status status;
+    loud_send(l);
     for (at = 0; at < l->total && l->results[1] == WSOCK_OK;) {
         l->results[1] = wsock_receive(l->ws, got, buffer, &status);
         if (l->results[1] != WSOCK_OK)
@@ -532,9 +545,28 @@ static void *loud_run(void *user)
                         ? 0
                         : at % l->piece != 0;
     }
-    free(data);
     free(got);
     return NULL;
+}
+
+static void loud_start(loud *l, void *(*run)(void *), wsock *ws,
+                       size_t piece, size_t total)
+{
+    memset(l, 0, sizeof *l);
+    l->ws = ws;
+    l->piece = piece;
+    l->total = total;
+    if (pthread_create(&l->thread, NULL, run, l))
+        test_die("no thread");
+}
+
+/* Its calls have gone well, and what it received was right. */
+static void loud_check(loud *l)
+{
+    pthread_join(l->thread, NULL);
+    CHECK_RESULT(l->results[0], WSOCK_OK);
+    CHECK_RESULT(l->results[1], WSOCK_OK);
+    CHECK_INT(l->wrong, 0);
 }
 
 /* "Two peers that send before they receive do not wait for each other":
@@ -550,20 +582,11 @@ TEST(two_peers_send_before_they_receive)
             test_note("over %s, %s", kind_names[kind],
                       whole ? "one message" : "many messages");
             pair_init(&p, kind, NULL, NULL);
-            for (i = 0; i < 2; i++) {
-                memset(&l[i], 0, sizeof l[i]);
-                l[i].ws = p.ws[i];
-                l[i].total = total;
-                l[i].piece = whole ? total : 1 << 18;
-                if (pthread_create(&l[i].thread, NULL, loud_run, &l[i]))
-                    test_die("no thread");
-            }
-            for (i = 0; i < 2; i++) {
-                pthread_join(l[i].thread, NULL);
-                CHECK_RESULT(l[i].results[0], WSOCK_OK);
-                CHECK_RESULT(l[i].results[1], WSOCK_OK);
-                CHECK_INT(l[i].wrong, 0);
-            }
+            for (i = 0; i < 2; i++)
+                loud_start(&l[i], loud_run, p.ws[i],
+                           whole ? total : 1 << 18, total);
+            for (i = 0; i < 2; i++)
+                loud_check(&l[i]);
             pair_free(&p);
         }
 }
@@ -578,18 +601,13 @@ TEST(what_is_taken_in_has_a_limit)
         loud l[2];
         pair p;
         test_note("over %s", kind_names[kind]);
-        o = patient_options();
+        o = untimed(0);
         o.read_ahead = 65536;
         o.send_timeout = 300;
         o.close_timeout = 300;
         pair_init(&p, kind, &o, &o);
-        for (i = 0; i < 2; i++) {
-            memset(&l[i], 0, sizeof l[i]);
-            l[i].ws = p.ws[i];
-            l[i].total = l[i].piece = 4 << 20;
-            if (pthread_create(&l[i].thread, NULL, loud_run, &l[i]))
-                test_die("no thread");
-        }
+        for (i = 0; i < 2; i++)
+            loud_start(&l[i], loud_run, p.ws[i], 4 << 20, 4 << 20);
         for (i = 0; i < 2; i++)
             pthread_join(l[i].thread, NULL);
         CHECK(l[0].results[0] == WSOCK_TIMED_OUT
@@ -618,14 +636,8 @@ TEST(what_is_taken_in_is_received_later)
         pair_init(&p, kind, NULL, &deaf);
         /* The peer sends, says Close, and only then receives. */
         talk_start(&out, talk_send, p.ws[1], 7, count);
-        memset(&l, 0, sizeof l);
-        l.ws = p.ws[0];
-        l.piece = l.total = 1 << 20;
-        l.results[1] = WSOCK_CANCELLED; /* sends only */
-        if (pthread_create(&l.thread, NULL, loud_run, &l))
-            test_die("no thread");
-        talk_join(&out);
-        CHECK_RESULT(out.result, WSOCK_OK);
+        loud_start(&l, loud_send, p.ws[0], 1 << 20, 1 << 20);
+        check_end(&out, WSOCK_OK);
         CHECK_RESULT(wsock_shutdown(p.ws[1], 4000, "said all"), WSOCK_OK);
         {
             uint8_t *got = (uint8_t *)malloc(1 << 16);
@@ -640,8 +652,7 @@ TEST(what_is_taken_in_is_received_later)
         pthread_join(l.thread, NULL);
         CHECK_RESULT(l.results[0], WSOCK_OK);
         talk_start(&in, talk_receive, p.ws[0], 7, count + 1);
-        talk_join(&in);
-        CHECK_RESULT(in.result, WSOCK_OK);
+        check_end(&in, WSOCK_OK);
         CHECK_INT(in.done, count);
         CHECK_INT(in.wrong, 0);
         CHECK_INT(in.got.kind, WSOCK_CLOSE);
@@ -655,40 +666,24 @@ TEST(the_sender_takes_over_when_the_receiver_leaves)
 {
     wsock_options deaf = deaf_options();
     int kind;
-    deaf.flags = WSOCK_CONTROL; /* for await_receive() */
+    deaf.flags = WSOCK_CONTROL; /* for start_receive() */
     EACH_KIND(kind) {
         talk in;
         loud mine, theirs;
         pair p;
         test_note("over %s", kind_names[kind]);
         pair_init(&p, kind, NULL, &deaf);
-        talk_start(&in, talk_once, p.ws[0], 0, 1);
-        await_receive(&p);
-        memset(&mine, 0, sizeof mine);
-        mine.ws = p.ws[0];
-        mine.total = 1 << 20;
-        mine.piece = 1 << 16;
-        theirs = mine;
-        theirs.ws = p.ws[1];
-        if (pthread_create(&mine.thread, NULL, loud_run, &mine))
-            test_die("no thread");
+        start_receive(&p, &in);
+        loud_start(&mine, loud_run, p.ws[0], 1 << 16, 1 << 20);
         if (kind == OVER_CHANNEL) /* the sender is held up for certain */
             channel_await_full(&p.line, 0);
         /* One message ends the receive; then there is the rest. */
         CHECK_RESULT(wsock_send(p.ws[1], WSOCK_TEXT, "go away", 7),
                      WSOCK_OK);
-        if (pthread_create(&theirs.thread, NULL, loud_run, &theirs))
-            test_die("no thread");
-        talk_join(&in);
-        CHECK_RESULT(in.result, WSOCK_OK);
-        pthread_join(mine.thread, NULL);
-        pthread_join(theirs.thread, NULL);
-        CHECK_RESULT(mine.results[0], WSOCK_OK);
-        CHECK_RESULT(mine.results[1], WSOCK_OK);
-        CHECK_INT(mine.wrong, 0);
-        CHECK_RESULT(theirs.results[0], WSOCK_OK);
-        CHECK_RESULT(theirs.results[1], WSOCK_OK);
-        CHECK_INT(theirs.wrong, 0);
+        loud_start(&theirs, loud_run, p.ws[1], 1 << 16, 1 << 20);
+        check_end(&in, WSOCK_OK);
+        loud_check(&mine);
+        loud_check(&theirs);
         pair_free(&p);
     }
 }
@@ -719,20 +714,15 @@ TEST(the_sender_is_told_when_the_receiver_leaves)
         pair p;
         test_note("over %s", kind_names[kind]);
         pair_init(&p, kind, NULL, &control);
-        talk_start(&in, talk_once, p.ws[0], 0, 1);
-        await_receive(&p);
-        talk_start(&out, talk_too_much, p.ws[0], 0, 1);
-        await_send(&p);
+        start_both(&p, &in, &out);
         CHECK_RESULT(wsock_send(p.ws[1], WSOCK_TEXT, "go away", 7),
                      WSOCK_OK);
-        talk_join(&in);
-        CHECK_RESULT(in.result, WSOCK_OK);
+        check_end(&in, WSOCK_OK);
         CHECK_RESULT(wsock_send(p.ws[1], WSOCK_TEXT, "more", 4), WSOCK_OK);
         while (unread(&p) > 0) /* nobody but the sender is there */
             poll(NULL, 0, 1);
-        wsock_free(p.ws[0]);
-        p.ws[0] = NULL;
-        talk_join(&out);
+        free_first(&p);
+        check_end(&out, WSOCK_CANCELLED);
         pair_free(&p);
     }
 }
@@ -755,18 +745,15 @@ TEST(cancel_a_receive)
             if (kind == OVER_CHANNEL && i % 2)
                 channel_await(&p.line, 0);
             CHECK_RESULT(wsock_cancel(p.ws[0]), WSOCK_OK);
-            talk_join(&in);
-            CHECK_RESULT(in.result, WSOCK_CANCELLED);
+            check_end(&in, WSOCK_CANCELLED);
         }
         CHECK_RESULT(wsock_cancel(p.ws[0]), WSOCK_OK); /* the next one */
         talk_start(&in, talk_once, p.ws[0], 0, 1);
-        talk_join(&in);
-        CHECK_RESULT(in.result, WSOCK_CANCELLED);
+        check_end(&in, WSOCK_CANCELLED);
         CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_OK);
         CHECK_RESULT(wsock_send(p.ws[1], WSOCK_TEXT, "hello", 5), WSOCK_OK);
         talk_start(&in, talk_once, p.ws[0], 0, 1);
-        talk_join(&in);
-        CHECK_RESULT(in.result, WSOCK_OK);
+        check_end(&in, WSOCK_OK);
         CHECK_INT(in.got.bytes, 5);
         pair_free(&p);
     }
@@ -782,11 +769,9 @@ TEST(cancel_inside_a_message)
     pair_init(&p, OVER_CHANNEL, NULL, NULL);
     CHECK_RESULT(wsock_send(p.ws[1], WSOCK_TEXT | WSOCK_FRAGMENT, "one ", 4),
                  WSOCK_OK);
-    talk_start(&in, talk_once, p.ws[0], 0, 1);
-    channel_await(&p.line, 0);
+    start_receive(&p, &in);
     CHECK_RESULT(wsock_cancel(p.ws[0]), WSOCK_OK);
-    talk_join(&in);
-    CHECK_RESULT(in.result, WSOCK_CANCELLED);
+    check_end(&in, WSOCK_CANCELLED);
     CHECK_RESULT(wsock_send(p.ws[1], WSOCK_TEXT, "message", 7), WSOCK_OK);
     CHECK_RESULT(wsock_receive(p.ws[0], data, sizeof data, &got), WSOCK_OK);
     CHECK_INT(got.kind, WSOCK_TEXT);
@@ -825,8 +810,7 @@ static void check_cancelled(talk *dial)
 {
     wsock_status got;
     char text[8];
-    talk_join(dial);
-    CHECK_RESULT(dial->result, WSOCK_CANCELLED);
+    check_end(dial, WSOCK_CANCELLED);
     CHECK_RESULT(wsock_error(dial->ws), WSOCK_CANCELLED);
     CHECK_RESULT(wsock_send(dial->ws, WSOCK_TEXT, "x", 1), WSOCK_CANCELLED);
     CHECK_RESULT(wsock_receive(dial->ws, text, sizeof text, &got),
@@ -838,7 +822,7 @@ static void check_cancelled(talk *dial)
 /* "A cancelled dial is the end": while a server says nothing. */
 TEST(cancel_a_dial_that_waits_for_an_answer)
 {
-    wsock_options o = patient_options();
+    wsock_options o = untimed(0);
     int fd = raw_listen("127.0.0.1", 0, 8), peer;
     bytes in = { 0 };
     char url[64];
@@ -861,7 +845,7 @@ TEST(cancel_a_dial_that_waits_for_an_answer)
 /* ...while the name is looked up, and while nobody answers at its address. */
 TEST(cancel_a_dial_that_has_no_connection_yet)
 {
-    wsock_options o = patient_options();
+    wsock_options o = untimed(0);
     int threads = net_threads(), turn;
     black_hole hole;
     char url[64];
@@ -890,6 +874,7 @@ TEST(cancel_a_dial_that_has_no_connection_yet)
 typedef struct slow_io {
     channel line;
     wsock_io io;
+    talk dial;
 } slow_io;
 
 static int slow_open(void *user, const char *host, int port)
@@ -900,23 +885,33 @@ static int slow_open(void *user, const char *host, int port)
     return WSOCK_WANT_READ;
 }
 
+/* A dial that waits for it. */
+static void slow_init(slow_io *s)
+{
+    wsock_options o = untimed(0);
+    guard();
+    channel_init(&s->line, 100);
+    s->io = s->line.io[0];
+    s->io.open = slow_open;
+    o.io = &s->io;
+    talk_start(&s->dial, talk_dial, wsock_new(WSOCK_CLIENT, "ws://h/", &o),
+               0, 1);
+    channel_await(&s->line, 0);
+}
+
+static void slow_free(slow_io *s)
+{
+    s->line.end[1].closed = 1; /* was never used */
+    channel_free(&s->line);
+}
+
 TEST(cancel_a_dial_of_a_transport_of_ours)
 {
-    wsock_options o = patient_options();
     slow_io s;
-    talk dial;
-    guard();
-    channel_init(&s.line, 100);
-    s.io = s.line.io[0];
-    s.io.open = slow_open;
-    o.io = &s.io;
-    talk_start(&dial, talk_dial, wsock_new(WSOCK_CLIENT, "ws://h/", &o), 0,
-               1);
-    channel_await(&s.line, 0);
-    CHECK_RESULT(wsock_cancel(dial.ws), WSOCK_OK);
-    check_cancelled(&dial);
-    s.line.end[1].closed = 1; /* was never used */
-    channel_free(&s.line);
+    slow_init(&s);
+    CHECK_RESULT(wsock_cancel(s.dial.ws), WSOCK_OK);
+    check_cancelled(&s.dial);
+    slow_free(&s);
 }
 
 static void *talk_attach(void *user)
@@ -930,7 +925,7 @@ static void *talk_attach(void *user)
 /* ...and a server's end that waits because its answer is not taken. */
 TEST(cancel_an_attach_whose_answer_is_not_taken)
 {
-    wsock_options o = patient_options();
+    wsock_options o = untimed(0);
     channel c;
     talk t;
     guard();
@@ -941,8 +936,7 @@ TEST(cancel_an_attach_whose_answer_is_not_taken)
     talk_start(&t, talk_attach, wsock_new(WSOCK_SERVER, NULL, &o), 0, 1);
     channel_await_full(&c, 1);
     CHECK_RESULT(wsock_cancel(t.ws), WSOCK_OK);
-    talk_join(&t);
-    CHECK_RESULT(t.result, WSOCK_CANCELLED);
+    check_end(&t, WSOCK_CANCELLED);
     wsock_free(t.ws);
     c.end[0].closed = 1; /* was never used */
     channel_free(&c);
@@ -951,22 +945,11 @@ TEST(cancel_an_attach_whose_answer_is_not_taken)
 /* The same by wsock_free(): it waits for the dial, which ends. */
 TEST(free_while_a_dial_waits)
 {
-    wsock_options o = patient_options();
     slow_io s;
-    talk dial;
-    guard();
-    channel_init(&s.line, 100);
-    s.io = s.line.io[0];
-    s.io.open = slow_open;
-    o.io = &s.io;
-    talk_start(&dial, talk_dial, wsock_new(WSOCK_CLIENT, "ws://h/", &o), 0,
-               1);
-    channel_await(&s.line, 0);
-    wsock_free(dial.ws);
-    talk_join(&dial);
-    CHECK_RESULT(dial.result, WSOCK_CANCELLED);
-    s.line.end[1].closed = 1;
-    channel_free(&s.line);
+    slow_init(&s);
+    wsock_free(s.dial.ws);
+    check_end(&s.dial, WSOCK_CANCELLED);
+    slow_free(&s);
 }
 
 /* -------------------------------------------------------- close and free -- */
@@ -982,20 +965,16 @@ TEST(close_while_a_receive_waits)
         pair p;
         test_note("over %s", kind_names[kind]);
         pair_init(&p, kind, NULL, &control);
-        talk_start(&in, talk_once, p.ws[0], 0, 1);
-        await_receive(&p);
+        start_receive(&p, &in);
         talk_start(&peer, talk_once, p.ws[1], 0, 1);
         CHECK_RESULT(wsock_close(p.ws[0], 1001, "leaving"), WSOCK_OK);
-        talk_join(&in);
-        CHECK_RESULT(in.result, WSOCK_CANCELLED);
-        talk_join(&peer);
-        CHECK_RESULT(peer.result, WSOCK_OK);
+        check_end(&in, WSOCK_CANCELLED);
+        check_end(&peer, WSOCK_OK);
         CHECK_INT(peer.got.kind, WSOCK_CLOSE);
         CHECK_INT(wsock_state(p.ws[0]), WSOCK_STATE_CLOSED);
         CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_OK);
         talk_start(&in, talk_once, p.ws[0], 0, 1); /* and another one */
-        talk_join(&in);
-        CHECK_RESULT(in.result, WSOCK_INVALID_OPERATION);
+        check_end(&in, WSOCK_INVALID_OPERATION);
         pair_free(&p);
     }
 }
@@ -1011,12 +990,9 @@ TEST(free_while_a_receive_waits)
             pair p;
             test_note("over %s", kind_names[kind]);
             pair_init(&p, kind, NULL, &control);
-            talk_start(&in, talk_once, p.ws[0], 0, 1);
-            await_receive(&p);
-            wsock_free(p.ws[0]);
-            p.ws[0] = NULL;
-            talk_join(&in);
-            CHECK_RESULT(in.result, WSOCK_CANCELLED);
+            start_receive(&p, &in);
+            free_first(&p);
+            check_end(&in, WSOCK_CANCELLED);
             pair_free(&p);
         }
 }
@@ -1031,12 +1007,9 @@ TEST(free_while_a_send_waits)
             pair p;
             test_note("over %s", kind_names[kind]);
             pair_init(&p, kind, NULL, NULL);
-            talk_start(&out, talk_too_much, p.ws[0], 0, 1);
-            await_send(&p);
-            wsock_free(p.ws[0]);
-            p.ws[0] = NULL;
-            talk_join(&out);
-            CHECK_RESULT(out.result, WSOCK_CANCELLED);
+            start_send(&p, &out);
+            free_first(&p);
+            check_end(&out, WSOCK_CANCELLED);
             pair_free(&p);
         }
 }
@@ -1051,16 +1024,10 @@ TEST(free_while_both_wait)
         pair p;
         test_note("over %s", kind_names[kind]);
         pair_init(&p, kind, NULL, &control);
-        talk_start(&in, talk_once, p.ws[0], 0, 1);
-        await_receive(&p);
-        talk_start(&out, talk_too_much, p.ws[0], 0, 1);
-        await_send(&p);
-        wsock_free(p.ws[0]);
-        p.ws[0] = NULL;
-        talk_join(&in);
-        talk_join(&out);
-        CHECK_RESULT(in.result, WSOCK_CANCELLED);
-        CHECK_RESULT(out.result, WSOCK_CANCELLED);
+        start_both(&p, &in, &out);
+        free_first(&p);
+        check_end(&in, WSOCK_CANCELLED);
+        check_end(&out, WSOCK_CANCELLED);
         pair_free(&p);
     }
 }
@@ -1069,7 +1036,7 @@ TEST(free_while_both_wait)
  * takes nothing: options.close_timeout, for both. */
 TEST(close_while_a_send_waits_for_ever)
 {
-    wsock_options o = patient_options();
+    wsock_options o = untimed(0);
     int kind;
     o.close_timeout = 300;
     EACH_KIND(kind) {
@@ -1077,11 +1044,9 @@ TEST(close_while_a_send_waits_for_ever)
         pair p;
         test_note("over %s", kind_names[kind]);
         pair_init(&p, kind, &o, &o);
-        talk_start(&out, talk_too_much, p.ws[0], 0, 1);
-        await_send(&p);
+        start_send(&p, &out);
         CHECK_RESULT(wsock_close(p.ws[0], 1000, ""), WSOCK_TIMED_OUT);
-        talk_join(&out);
-        CHECK_RESULT(out.result, WSOCK_TIMED_OUT);
+        check_end(&out, WSOCK_TIMED_OUT);
         CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_TIMED_OUT);
         CHECK_INT(wsock_state(p.ws[0]), WSOCK_STATE_CLOSED);
         pair_free(&p);
@@ -1100,8 +1065,7 @@ TEST(close_while_a_send_waits_for_a_while)
         pair p;
         test_note("over %s", kind_names[kind]);
         pair_init(&p, kind, NULL, NULL);
-        talk_start(&out, talk_too_much, p.ws[0], 0, 1);
-        await_send(&p);
+        start_send(&p, &out);
         if (kind != OVER_CHANNEL)
             sum = 16; /* that it took */
         talk_start(&closing, talk_close, p.ws[0], 0, 1);
@@ -1115,11 +1079,9 @@ TEST(close_while_a_send_waits_for_a_while)
         CHECK_RESULT(wsock_receive(p.ws[1], got, sizeof got, &status),
                      WSOCK_OK);
         CHECK_INT(status.kind, WSOCK_CLOSE);
-        talk_join(&out);
-        CHECK_RESULT(out.result, WSOCK_OK);
+        check_end(&out, WSOCK_OK);
         CHECK_RESULT(wsock_close(p.ws[1], 1000, ""), WSOCK_OK);
-        talk_join(&closing);
-        CHECK_RESULT(closing.result, WSOCK_OK);
+        check_end(&closing, WSOCK_OK);
         CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_OK);
         pair_free(&p);
     }
@@ -1149,8 +1111,7 @@ TEST(shutdown_while_a_receive_waits)
         CHECK_RESULT(wsock_receive(p.ws[1], text, sizeof text, &got),
                      WSOCK_OK);
         CHECK_INT(got.kind, WSOCK_CLOSE);
-        talk_join(&in);
-        CHECK_RESULT(in.result, WSOCK_OK);
+        check_end(&in, WSOCK_OK);
         CHECK_INT(in.done, count);
         CHECK_INT(in.wrong, 0);
         CHECK_INT(in.got.kind, WSOCK_CLOSE);
@@ -1192,13 +1153,11 @@ TEST(wake_a_receive_from_a_signal_handler)
                 pthread_kill(in.thread, SIGUSR1);
             else
                 raise(SIGUSR1);
-            talk_join(&in);
-            CHECK_RESULT(in.result, WSOCK_CANCELLED);
+            check_end(&in, WSOCK_CANCELLED);
         }
         raise(SIGUSR1); /* before the next one */
         talk_start(&in, talk_once, p.ws[0], 0, 1);
-        talk_join(&in);
-        CHECK_RESULT(in.result, WSOCK_CANCELLED);
+        check_end(&in, WSOCK_CANCELLED);
         CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_OK);
         pair_free(&p);
     }
@@ -1256,18 +1215,13 @@ TEST(the_peer_dies_while_both_wait)
         pair p;
         test_note("over %s", kind_names[kind]);
         pair_init(&p, kind, NULL, &control);
-        talk_start(&in, talk_once, p.ws[0], 0, 1);
-        await_receive(&p);
-        talk_start(&out, talk_too_much, p.ws[0], 0, 1);
-        await_send(&p);
+        start_both(&p, &in, &out);
         if (kind == OVER_CHANNEL)
             channel_break(&p.line, 0);
         else
             wsock_abort(p.ws[1]);
-        talk_join(&in);
-        talk_join(&out);
-        CHECK_RESULT(in.result, WSOCK_CONNECTION_LOST);
-        CHECK_RESULT(out.result, WSOCK_CONNECTION_LOST);
+        check_end(&in, WSOCK_CONNECTION_LOST);
+        check_end(&out, WSOCK_CONNECTION_LOST);
         CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_CONNECTION_LOST);
         CHECK_INT(wsock_state(p.ws[0]), WSOCK_STATE_CLOSED);
         CHECK_RESULT(wsock_close(p.ws[0], 1000, ""), WSOCK_CONNECTION_LOST);
@@ -1282,65 +1236,51 @@ TEST(writing_fails_while_a_receive_waits)
     talk in;
     pair p;
     pair_init(&p, OVER_CHANNEL, NULL, NULL);
-    talk_start(&in, talk_once, p.ws[0], 0, 1);
-    channel_await(&p.line, 0);
+    start_receive(&p, &in);
     pthread_mutex_lock(&p.line.lock);
     p.line.end[0].mute = 1;
     pthread_mutex_unlock(&p.line.lock);
     CHECK_RESULT(wsock_send(p.ws[0], WSOCK_TEXT, "x", 1),
                  WSOCK_CONNECTION_LOST);
-    talk_join(&in);
-    CHECK_RESULT(in.result, WSOCK_CONNECTION_LOST);
+    check_end(&in, WSOCK_CONNECTION_LOST);
     CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_CONNECTION_LOST);
     pair_free(&p);
 }
 
-/* stall_timeout is all that is timed: a peer that takes nothing ends both. */
-TEST(a_stall_ends_both)
+/* A receive waits, and a send that the peer takes nothing of: one time-out
+ * ends both. */
+static void check_both_time_out(const wsock_options *o)
 {
-    wsock_options control = control_options(), o = patient_options();
+    wsock_options control = control_options();
     int kind;
-    o.keepalive_interval = o.send_timeout = WSOCK_NEVER;
-    o.stall_timeout = 300;
     EACH_KIND(kind) {
         talk in, out;
         pair p;
         test_note("over %s", kind_names[kind]);
-        pair_init(&p, kind, &o, &control);
-        talk_start(&in, talk_once, p.ws[0], 0, 1);
-        await_receive(&p);
+        pair_init(&p, kind, o, &control);
+        start_receive(&p, &in);
         talk_start(&out, talk_too_much, p.ws[0], 0, 1);
-        talk_join(&out);
-        talk_join(&in);
-        CHECK_RESULT(out.result, WSOCK_TIMED_OUT);
-        CHECK_RESULT(in.result, WSOCK_TIMED_OUT);
+        check_end(&out, WSOCK_TIMED_OUT);
+        check_end(&in, WSOCK_TIMED_OUT);
         CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_TIMED_OUT);
         pair_free(&p);
     }
+}
+
+/* stall_timeout is all that is timed. */
+TEST(a_stall_ends_both)
+{
+    wsock_options o = untimed(0);
+    o.stall_timeout = 300;
+    check_both_time_out(&o);
 }
 
 /* A send whose time is up ends a receive that waits, too. */
 TEST(a_send_that_times_out_ends_the_receive)
 {
-    wsock_options control = control_options();
-    wsock_options o = patient_options();
-    int kind;
+    wsock_options o = untimed(0);
     o.send_timeout = 300;
-    EACH_KIND(kind) {
-        talk in, out;
-        pair p;
-        test_note("over %s", kind_names[kind]);
-        pair_init(&p, kind, &o, &control);
-        talk_start(&in, talk_once, p.ws[0], 0, 1);
-        await_receive(&p);
-        talk_start(&out, talk_too_much, p.ws[0], 0, 1);
-        talk_join(&out);
-        talk_join(&in);
-        CHECK_RESULT(out.result, WSOCK_TIMED_OUT);
-        CHECK_RESULT(in.result, WSOCK_TIMED_OUT);
-        CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_TIMED_OUT);
-        pair_free(&p);
-    }
+    check_both_time_out(&o);
 }
 
 /* ------------------------------------------------------------- schedules -- */
@@ -1433,23 +1373,18 @@ TEST(freed_at_any_moment)
         pair p;
         test_note("round %d", round);
         pair_init(&p, OVER_CHANNEL, NULL, NULL);
-        talk_start(&in, talk_once, p.ws[0], 0, 1);
-        channel_await(&p.line, 0);
-        talk_start(&out, talk_too_much, p.ws[0], 0, 1);
-        channel_await_full(&p.line, 0);
+        start_both(&p, &in, &out);
         /* Both are inside.  The peer now begins to take it. */
         talk_start(&peer, talk_receive, p.ws[1], 0, 1000000);
         for (k = 0; k < (test_random_word(&seed) & 127); k++)
             sched_yield();
-        wsock_free(p.ws[0]);
-        p.ws[0] = NULL;
+        free_first(&p);
         talk_join(&in);
         talk_join(&out);
         CHECK_RESULT(in.result, WSOCK_CANCELLED);
         if (out.result != WSOCK_OK) /* else the peer was quick */
             CHECK_RESULT(out.result, WSOCK_CANCELLED);
-        talk_join(&peer);
-        CHECK_RESULT(peer.result, WSOCK_CONNECTION_LOST);
+        check_end(&peer, WSOCK_CONNECTION_LOST);
         pair_free(&p);
     }
 }
@@ -1560,32 +1495,22 @@ TEST(wake_a_server)
 }
 
 /* Nothing is left behind: no thread, no descriptor. */
-static int descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    if (!dir)
-        return -1;
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
 static int descriptors_before, threads_before;
 
 TEST(count_what_is_there)
 {
-    descriptors_before = descriptors();
+    descriptors_before = test_descriptors();
     threads_before = net_threads();
-    CHECK(descriptors_before != 0 && threads_before != 0);
+    CHECK(descriptors_before > 0 && threads_before > 0);
 }
 
 TEST(all_is_back)
 {
-    if (!descriptors_before)
-        return; /* run alone */
-    CHECK_INT(descriptors(), descriptors_before);
+    if (!descriptors_before) {
+        test_skip("run alone");
+        return;
+    }
+    CHECK_INT(test_descriptors(), descriptors_before);
     CHECK_INT(net_threads(), threads_before);
 }
 
