@@ -17,18 +17,9 @@ cc=${CC:-cc}
 clang=${CLANG:-clang}
 python=${PYTHON:-python3}
 PYTHONDONTWRITEBYTECODE=1
-ASAN_OPTIONS=exitcode=86:abort_on_error=0
-UBSAN_OPTIONS=print_stacktrace=1
-export PYTHONDONTWRITEBYTECODE ASAN_OPTIONS UBSAN_OPTIONS
-
-passed=0
-failed=0
-skipped=0
-
-fail() {
-    echo "FAIL $1"
-    failed=$((failed + 1))
-}
+export PYTHONDONTWRITEBYTECODE
+install=
+. "$here/counts.sh"
 
 # build NAME COMPILER FLAG...: the program $work/NAME.
 build() {
@@ -46,33 +37,16 @@ build() {
 part() {
     log=$work/$1.log
     shift
-    "$python" "$here/abuse.py" "$@" "$program" >"$log" 2>&1
-    status=$?
-    cat "$log"
-    numbers=$(tail -n 1 "$log" | sed -n \
-'s/^.*: \([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
-    if [ -z "$numbers" ]; then
-        fail "$log: exit status $status, no count in its last line"
-        return
-    fi
-    set -- $numbers
-    passed=$((passed + $1))
-    failed=$((failed + $2))
-    skipped=$((skipped + $3))
-    if [ "$status" -ne 0 ] && [ "$2" -eq 0 ]; then
-        fail "$log: exit status $status"
-    fi
+    count "$log" "$python" "$here/abuse.py" "$@" "$program"
 }
 
 if ! command -v "$python" >/dev/null 2>&1; then
-    echo "FAIL $python: not found"
-    echo "0 passed, 1 failed, 0 skipped"
-    exit 1
+    fail "$python: not found"
+    finish
 fi
 if [ ! -d /proc/self/fd ]; then
-    echo "SKIP abuse: the tests read /proc"
-    echo "0 passed, 0 failed, 1 skipped"
-    exit 0
+    missing "abuse: /proc" "the tests read it"
+    finish
 fi
 
 if build plain "$cc" -O2; then
@@ -82,12 +56,10 @@ if build poll "$cc" -O2 -DWSOCK_USE_POLL; then
     part poll --small --title "abuse with poll()" "$@"
 fi
 if ! command -v "$clang" >/dev/null 2>&1; then
-    echo "SKIP abuse under sanitizers: install clang"
-    skipped=$((skipped + 1))
+    missing "abuse under sanitizers" "install clang"
 elif build sane "$clang" -g -O1 -fno-omit-frame-pointer \
     -fsanitize=address,undefined -fno-sanitize-recover=all; then
     part sane --small --title "abuse under sanitizers" "$@"
 fi
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+finish

@@ -15,7 +15,6 @@ or the server fails it must exit with 1 and a reason on stderr.
 
 Prints one line for each case that fails, and last how many did.
 """
-import argparse
 import base64
 import re
 import socket
@@ -27,7 +26,8 @@ import time
 
 from cases import session_cases
 from wire import (BINARY, CONT, PING, TEXT, TIMEOUT, Case, Ended, Failure,
-                  Peer, Runner, accept_value, build_frame, read_head, show)
+                  Peer, Runner, accept_value, arguments, build_frame, read_head,
+                  show)
 
 PATIENCE = 25.0  # for an exit behind a time-out of 10 s
 
@@ -363,28 +363,22 @@ def handshake_cases(command, fast):
     add_case("256 KiB behind the response", "RFC 6455 4.1",
              behind(big_behind))
 
-    def all_at_once(client):
-        p, key = shake(client)
-        p.send(response(key) + p.frame(TEXT, b"hello")
-               + p.close_frame(1000, b"bye"))
-        p.expect_message(TEXT, b"hello")
-        p.expect_closed(1000)
-        p.sock.close()
-        expect_exit(client.process, 0)
+    def all_at_once(ends):
+        def run(client):
+            p, key = shake(client)
+            p.send(response(key) + p.frame(TEXT, b"hello")
+                   + p.close_frame(1000, b"bye"))
+            if ends:
+                p.sock.shutdown(socket.SHUT_WR)
+            p.expect_message(TEXT, b"hello")
+            p.expect_closed(1000)
+            p.sock.close()
+            expect_exit(client.process, 0)
+        return with_client(run)
     add_case("response, message and Close in one write", "RFC 6455 4.1, 7.1",
-             with_client(all_at_once))
-
-    def close_and_end(client):
-        p, key = shake(client)
-        p.send(response(key) + p.frame(TEXT, b"hello")
-               + p.close_frame(1000, b"bye"))
-        p.sock.shutdown(socket.SHUT_WR)
-        p.expect_message(TEXT, b"hello")
-        p.expect_closed(1000)
-        p.sock.close()
-        expect_exit(client.process, 0)
+             all_at_once(False))
     add_case("response, message, Close and end in one write",
-             "RFC 6455 4.1, 7.1", with_client(close_and_end))
+             "RFC 6455 4.1, 7.1", all_at_once(True))
 
     def wrong_frame(client):
         p, key = shake(client)
@@ -711,25 +705,12 @@ def handshake_cases(command, fast):
 
 
 def main():
-    options = argparse.ArgumentParser(
-        description="Checks a WebSocket echo client against RFC 6455.")
-    options.add_argument("--only")
-    options.add_argument("--jobs", type=int, default=8)
-    options.add_argument("--fast", action="store_true")
-    options.add_argument("--verbose", action="store_true")
-    options.add_argument("--title", default="conformance of the client")
-    options.add_argument("program", nargs="+")
-    o = options.parse_args()
-
-    runner = Runner(o.title, o.only, o.verbose, o.jobs)
-    shakes = handshake_cases(o.program, o.fast)
-    slow = [c for c in shakes if c.weight < 1]
-    waiting = threading.Thread(target=lambda: runner.run(
-        slow, lambda c: c.run()))
-    waiting.start()
-    runner.run([c for c in shakes if c.weight >= 1], lambda c: c.run())
-    runner.run(session_cases("server"), run_session(o.program))
-    waiting.join()
+    o = arguments("Checks a WebSocket echo client against RFC 6455.",
+                  "conformance of the client", "program")
+    runner = Runner(o)
+    runner.run_beside(
+        handshake_cases(o.program, o.fast), lambda c: c.run(),
+        lambda: runner.run(session_cases("server"), run_session(o.program)))
     return runner.end()
 
 

@@ -15,7 +15,6 @@ of the server are tested too.
 
 Prints one line for each case that fails, and last how many did.
 """
-import argparse
 import base64
 import os
 import re
@@ -30,8 +29,8 @@ import time
 
 from cases import session_cases
 from wire import (BINARY, CONT, PING, TEXT, TIMEOUT, Case, Ended, Failure,
-                  Head, Peer, Runner, accept_value, build_frame, read_head,
-                  show)
+                  Head, Peer, Runner, accept_value, arguments, build_frame,
+                  read_head, show)
 
 KEY = b"dGhlIHNhbXBsZSBub25jZQ=="  # the sample of RFC 6455 1.3
 DEFAULT_LIMIT = 16 * 1024 * 1024
@@ -904,17 +903,9 @@ def end_cases(command):
 
 
 def main():
-    options = argparse.ArgumentParser(
-        description="Checks a WebSocket echo server against RFC 6455.")
-    options.add_argument("--only")
-    options.add_argument("--jobs", type=int, default=8)
-    options.add_argument("--fast", action="store_true")
-    options.add_argument("--verbose", action="store_true")
-    options.add_argument("--title", default="conformance of the server")
-    options.add_argument("target", nargs="+")
-    o = options.parse_args()
-
-    runner = Runner(o.title, o.only, o.verbose, o.jobs)
+    o = arguments("Checks a WebSocket echo server against RFC 6455.",
+                  "conformance of the server", "target")
+    runner = Runner(o)
     url = re.match(r"ws://([^/:]+|\[[^]]+\]):(\d+)", o.target[0])
     small = None
     if url:
@@ -923,22 +914,16 @@ def main():
         target = Target(command=o.target + ["--port", "0"])
         small = Target(command=o.target + ["--port", "0", "--max-message",
                                            "1000"])
-    try:
-        # Those that wait for a time-out run beside all others.
-        shakes = handshake_cases(target, o.fast)
-        slow = [c for c in shakes if c.weight < 1]
-        quick = [c for c in shakes if c.weight >= 1]
 
-        def shake(case):
-            target.call(case.run)
-        waiting = threading.Thread(target=lambda: runner.run(slow, shake))
-        waiting.start()
-        runner.run(quick, shake)
+    def sessions():
         runner.run(session_cases("client"), run_session(target))
         if small:
             runner.run(limit_cases(DEFAULT_LIMIT), run_session(target))
             runner.run(limit_cases(1000), run_session(small))
-        waiting.join()
+
+    try:
+        runner.run_beside(handshake_cases(target, o.fast),
+                          lambda c: target.call(c.run), sessions)
         if small:
             runner.run(end_cases(o.target), lambda c: c.run())
             for which, one in (("", target), (" with the small limit",

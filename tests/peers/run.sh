@@ -32,13 +32,9 @@ clang=${CLANG:-clang}
 python=${PYTHON:-python3}
 node=${NODE:-node}
 PYTHONDONTWRITEBYTECODE=1
-ASAN_OPTIONS=exitcode=86:abort_on_error=0
-UBSAN_OPTIONS=print_stacktrace=1
-export PYTHONDONTWRITEBYTECODE ASAN_OPTIONS UBSAN_OPTIONS
+export PYTHONDONTWRITEBYTECODE
+. "$here/counts.sh"
 
-passed=0
-failed=0
-skipped=0
 started=
 stop() {
     for pid in $started; do
@@ -51,43 +47,11 @@ trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-fail() {
-    echo "FAIL $1"
-    failed=$((failed + 1))
-}
-
-# A peer that is missing: $1 is its name, $2 how to get it.
-missing() {
-    if [ -n "$install" ]; then
-        fail "$1: missing ($2)"
-    else
-        echo "SKIP $1: missing ($2)"
-        skipped=$((skipped + 1))
-    fi
-}
-
 # part NAME COMMAND...: run one script and add what its last line counts.
 part() {
     log=$work/$1.log
     shift
-    "$@" >"$log" 2>&1
-    status=$?
-    line=$(tail -n 1 "$log")
-    numbers=$(echo "$line" | sed -n \
-'s/^.*: \([0-9]*\) passed, \([0-9]*\) failed, \([0-9]*\) skipped$/\1 \2 \3/p')
-    if [ -z "$numbers" ]; then
-        cat "$log"
-        fail "$*: exit status $status, no count in its last line"
-        return
-    fi
-    cat "$log"
-    set -- $numbers
-    passed=$((passed + $1))
-    failed=$((failed + $2))
-    skipped=$((skipped + $3))
-    if [ "$status" -ne 0 ] && [ "$2" -eq 0 ]; then
-        fail "$log: exit status $status"
-    fi
+    count "$log" "$@"
 }
 
 # build NAME COMPILER FLAG...: $work/NAME_server and $work/NAME_client.
@@ -140,15 +104,14 @@ unlisten() {
 }
 
 if ! command -v "$python" >/dev/null 2>&1; then
-    echo "FAIL $python: not found; the conformance scripts need it"
-    exit 1
+    fail "$python: not found; the conformance scripts need it"
+    finish
 fi
 
 # ------------------------------------------------------------- conformance
 
 if ! build plain "$cc" -std=c99 -O2; then
-    echo "$passed passed, $failed failed, $skipped skipped"
-    exit 1
+    finish
 fi
 part server "$python" "$here/conformance_server.py" $fast \
     "$work/plain_server"
@@ -215,5 +178,4 @@ export PYTHON
 part autobahn sh "$here/autobahn.sh" "$work/plain_server" \
     "$work/plain_client" "$work/autobahn"
 
-echo "$passed passed, $failed failed, $skipped skipped"
-[ "$failed" -eq 0 ]
+finish

@@ -4,6 +4,7 @@ Nothing here is shared with the library under test: frames are built and read
 by this file alone, from plain blocking sockets.  Every wait ends after
 TIMEOUT seconds and then counts as a failure.
 """
+import argparse
 import base64
 import hashlib
 import os
@@ -403,12 +404,24 @@ class Case:
         self.weight = weight  # above 1: not beside others of its kind
 
 
+def arguments(description, title, target):
+    """What a conformance script is told."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--only")
+    options.add_argument("--jobs", type=int, default=8)
+    options.add_argument("--fast", action="store_true")
+    options.add_argument("--verbose", action="store_true")
+    options.add_argument("--title", default=title)
+    options.add_argument(target, nargs="+")
+    return options.parse_args()
+
+
 class Runner:
     """Runs cases side by side and prints one line for each that fails."""
 
-    def __init__(self, title, only=None, verbose=False, jobs=8):
-        self.title, self.only, self.verbose = title, only, verbose
-        self.jobs = jobs
+    def __init__(self, options):
+        self.title, self.only = options.title, options.only
+        self.verbose, self.jobs = options.verbose, options.jobs
         self.passed = self.failed = 0
         self.lock = threading.Lock()
         self.heavy = threading.Lock()
@@ -427,7 +440,8 @@ class Runner:
             line = str(e)
         except Ended:
             line = "the stream ended too early"
-        except Exception as e:  # a fault of the script must not pass
+        # A fault of the script must not pass, nor a server that is none.
+        except (Exception, SystemExit) as e:
             line = "%s: %s" % (type(e).__name__, e)
         with self.lock:
             if line is None:
@@ -442,11 +456,11 @@ class Runner:
 
     def run(self, cases, call):
         """call(case) for each of them."""
-        names = set()
-        for case in cases:
-            if case.name in names:
-                raise SystemExit("two cases are called %r" % case.name)
-            names.add(case.name)
+        names = [case.name for case in cases]
+        for name in sorted({n for n in names if names.count(n) > 1}):
+            with self.lock:
+                self.failed += 1
+                print("FAIL two cases are called %r" % name)
         if self.only:
             cases = [c for c in cases if self.only in c.name]
         # The long ones first, so that none of them is left for the end.
@@ -454,6 +468,16 @@ class Runner:
         with ThreadPoolExecutor(self.jobs) as pool:
             for case in cases:
                 pool.submit(self.one, case, call)
+
+    def run_beside(self, cases, call, others):
+        """The same; those that wait for a time-out run beside all others, and
+        beside what others() runs."""
+        slow = threading.Thread(target=self.run, args=(
+            [c for c in cases if c.weight < 1], call))
+        slow.start()
+        self.run([c for c in cases if c.weight >= 1], call)
+        others()
+        slow.join()
 
     def end(self):
         print("%s: %d passed, %d failed, 0 skipped" % (

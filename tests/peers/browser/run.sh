@@ -35,35 +35,8 @@ for name in chromium chromium-browser google-chrome; do
     [ -n "$browser" ] || browser=$(command -v $name)
 done
 CHROMIUM=$browser
-# A report of a sanitizer must not look like an orderly end.
-ASAN_OPTIONS=exitcode=86:abort_on_error=0
-UBSAN_OPTIONS=print_stacktrace=1
-export CHROMIUM ASAN_OPTIONS UBSAN_OPTIONS
-
-passed=0
-failed=0
-skipped=0
-
-finish() {
-    echo "$passed passed, $failed failed, $skipped skipped"
-    [ "$failed" -eq 0 ]
-    exit
-}
-
-fail() {
-    echo "FAIL $1"
-    failed=$((failed + 1))
-}
-
-# Something is not there: $1 is its name, $2 how to get it.
-missing() {
-    if [ -n "$install" ]; then
-        fail "browser: $1: missing ($2)"
-    else
-        echo "SKIP browser: $1: missing ($2)"
-        skipped=$((skipped + 1))
-    fi
-}
+export CHROMIUM
+. "$here/../counts.sh"
 
 # try NAME TITLE PICTURE COMPILER...: build the chat, then use it.
 try() {
@@ -78,22 +51,8 @@ try() {
         fail "build of examples/chat.c: $*"
         return
     fi
-    "$node" "$here/chat.js" "$work/$name" "$shot" "$title" \
-        >"$work/$name.log" 2>&1
-    status=$?
-    cat "$work/$name.log"
-    numbers=$(tail -n 1 "$work/$name.log" | sed -n \
-        's/^.*: \([0-9]*\) passed, \([0-9]*\) failed, 0 skipped$/\1 \2/p')
-    if [ -z "$numbers" ]; then
-        fail "$title: exit status $status, no count in its last line"
-        return
-    fi
-    set -- $numbers
-    passed=$((passed + $1))
-    failed=$((failed + $2))
-    if [ "$status" -ne 0 ] && [ "$2" -eq 0 ]; then
-        fail "$title: exit status $status"
-    fi
+    count "$work/$name.log" "$node" "$here/chat.js" "$work/$name" "$shot" \
+        "$title"
 }
 
 # A folder of its own: npm removes from a folder without package.json what it
@@ -103,13 +62,13 @@ if [ -n "$install" ] && [ ! -d "$work/node_modules/playwright-core" ]; then
         playwright-core@1 >"$work/npm.log" 2>&1 || cat "$work/npm.log"
 fi
 if ! command -v "$node" >/dev/null 2>&1; then
-    missing "node" "install nodejs"
+    missing "browser: node" "install nodejs"
     finish
 elif [ -z "$browser" ] || [ ! -x "$browser" ]; then
-    missing "Chromium" "install chromium"
+    missing "browser: Chromium" "install chromium"
     finish
 elif [ ! -d "$work/node_modules/playwright-core" ]; then
-    missing "npm package playwright-core" "run with --install"
+    missing "browser: npm package playwright-core" "run with --install"
     finish
 fi
 
@@ -119,6 +78,6 @@ if command -v "$clang" >/dev/null 2>&1; then
         "" "$clang" -g -O1 -fno-omit-frame-pointer \
         -fsanitize=address,undefined -fno-sanitize-recover=all
 else
-    missing "sanitizer build" "install clang"
+    missing "browser: sanitizer build" "install clang"
 fi
 finish
