@@ -434,11 +434,7 @@ static void read_events(run *r)
     wsock_event e;
     int got;
     long turns = 0;
-    for (;;) {
-        memset(&e, 0x55, sizeof e);
-        got = wsock_next(r->ws, &e);
-        if (got <= 0) break;
-        CHECK(got == 1);
+    while ((got = fuzz_next(r->ws, &e)) > 0) {
         on_event(r, &e);
         CHECK(++turns < 1000000);
     }

@@ -215,8 +215,9 @@ static void sizes_event(thing *t, const wsock_event *e)
 
 /* ----------------------------------------------------------- connections -- */
 
-/* A client whose server is elsewhere: nothing but its own watches moves it. */
-TEST(a_connection)
+/* A client whose server is elsewhere, at this host: nothing but its own
+ * watches moves it. */
+static void check_connection(const char *host)
 {
     char url[64];
     wsock_server *server = listen_any(NULL, url);
@@ -224,6 +225,7 @@ TEST(a_connection)
     thing t;
     data = test_pattern(1048576);
     CHECK_INT(pthread_create(&thread, NULL, echo_thread, server), 0);
+    snprintf(url, sizeof url, "ws://%s:%d/", host, wsock_server_port(server));
     thing_init(&t, connect_polled(url), NULL);
     t.on = sizes_event;
     UNTIL(t.ended, &t, 1);
@@ -236,6 +238,11 @@ TEST(a_connection)
     thing_free(&t);
     wsock_server_free(server);
     free(data);
+}
+
+TEST(a_connection)
+{
+    check_connection("127.0.0.1");
 }
 
 /* What is open and has nothing to do is not ready, and not timed. */
@@ -480,24 +487,7 @@ TEST(polls_with_a_limit)
 /* "localhost", with a server on 127.0.0.1 only. */
 TEST(by_the_name_localhost)
 {
-    wsock_options o = untimed(WSOCK_NONBLOCKING);
-    char url[64];
-    wsock_server *server = listen_any(NULL, url);
-    pthread_t thread;
-    thing t;
-    data = test_pattern(1048576);
-    CHECK_INT(pthread_create(&thread, NULL, echo_thread, server), 0);
-    snprintf(url, sizeof url, "ws://localhost:%d/",
-             wsock_server_port(server));
-    thing_init(&t, wsock_connect(url, &o), NULL);
-    t.on = sizes_event;
-    UNTIL(t.ended, &t, 1);
-    CHECK_INT(t.messages, SIZES);
-    CHECK_RESULT(t.why, WSOCK_OK);
-    pthread_join(thread, NULL);
-    thing_free(&t);
-    wsock_server_free(server);
-    free(data);
+    check_connection("localhost");
 }
 
 static void *release_thread(void *user)

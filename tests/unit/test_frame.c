@@ -216,33 +216,30 @@ TEST(reserved_bits_are_refused)
             }
 }
 
-/* 5.1: "A server MUST close the connection upon receiving a frame that is
- * not masked"; 1002 is what it names. */
-TEST(a_server_refuses_unmasked_frames)
+static void check_mask_refused(int role, int masked)
 {
     static const unsigned opcodes[] = { 1, 2, 8, 9, 10 };
     size_t i;
     bytes in = { 0 };
     for (i = 0; i < sizeof opcodes / sizeof opcodes[0]; i++) {
         test_note("opcode %u", opcodes[i]);
-        frame_text(&in, FIN | opcodes[i], 0, "");
-        check_violation(WSOCK_SERVER, &in, WSOCK_PROTOCOL_ERROR, 1002);
+        frame_text(&in, FIN | opcodes[i], masked, "");
+        check_violation(role, &in, WSOCK_PROTOCOL_ERROR, 1002);
     }
     bytes_free(&in);
+}
+
+/* 5.1: "A server MUST close the connection upon receiving a frame that is
+ * not masked"; 1002 is what it names. */
+TEST(a_server_refuses_unmasked_frames)
+{
+    check_mask_refused(WSOCK_SERVER, 0);
 }
 
 /* 5.1: "A client MUST close a connection if it detects a masked frame." */
 TEST(a_client_refuses_masked_frames)
 {
-    static const unsigned opcodes[] = { 1, 2, 8, 9, 10 };
-    size_t i;
-    bytes in = { 0 };
-    for (i = 0; i < sizeof opcodes / sizeof opcodes[0]; i++) {
-        test_note("opcode %u", opcodes[i]);
-        frame_text(&in, FIN | opcodes[i], 1, "");
-        check_violation(WSOCK_CLIENT, &in, WSOCK_PROTOCOL_ERROR, 1002);
-    }
-    bytes_free(&in);
+    check_mask_refused(WSOCK_CLIENT, 1);
 }
 
 /* WSOCK_UNSAFE_NO_MASKING: a server takes both, a client's keys are zero (a

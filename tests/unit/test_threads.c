@@ -296,6 +296,12 @@ typedef struct talk {
     wsock_status got; /* the last */
 } talk;
 
+static void start(pthread_t *thread, void *(*run)(void *), void *user)
+{
+    if (pthread_create(thread, NULL, run, user))
+        test_die("no thread");
+}
+
 static void talk_start(talk *t, void *(*run)(void *), wsock *ws,
                        uint32_t seed, int count)
 {
@@ -303,8 +309,7 @@ static void talk_start(talk *t, void *(*run)(void *), wsock *ws,
     t->ws = ws;
     t->seed = seed;
     t->count = count;
-    if (pthread_create(&t->thread, NULL, run, t))
-        test_die("no thread");
+    start(&t->thread, run, t);
 }
 
 static void talk_join(talk *t)
@@ -364,6 +369,14 @@ static void *talk_receive(void *user)
         talk_check(t, data);
     }
     return NULL;
+}
+
+/* The same, and cancels do not end it. */
+static void *talk_receive_on(void *user)
+{
+    talk *t = (talk *)user;
+    t->goes_on = 1;
+    return talk_receive(t);
 }
 
 /* One receive. */
@@ -556,8 +569,7 @@ static void loud_start(loud *l, void *(*run)(void *), wsock *ws,
     l->ws = ws;
     l->piece = piece;
     l->total = total;
-    if (pthread_create(&l->thread, NULL, run, l))
-        test_die("no thread");
+    start(&l->thread, run, l);
 }
 
 /* Its calls have gone well, and what it received was right. */
@@ -1323,13 +1335,7 @@ TEST(schedules_by_seed)
         pair_init(&p, kind, NULL, NULL);
         dies = test_random_word(&seed) % 5 == 0 && kind == OVER_CHANNEL;
         talk_start(&peer, echo_run, p.ws[1], 0, 0);
-        memset(&in, 0, sizeof in);
-        in.ws = p.ws[0];
-        in.seed = (uint32_t)round;
-        in.count = 1000000;
-        in.goes_on = 1;
-        if (pthread_create(&in.thread, NULL, talk_receive, &in))
-            test_die("no thread");
+        talk_start(&in, talk_receive_on, p.ws[0], (uint32_t)round, 1000000);
         talk_start(&out, talk_send, p.ws[0], (uint32_t)round,
                    (int)(test_random_word(&seed) % 60));
         actions = (int)(test_random_word(&seed) % 30);
@@ -1448,9 +1454,7 @@ TEST(accepted_connections_in_their_threads)
                  "ws://127.0.0.1:%d/", wsock_server_port(server));
         visitors[i].seed = (uint32_t)i;
         visitors[i].count = net_small(20, 5);
-        if (pthread_create(&visitors[i].thread, NULL, visitor_run,
-                           &visitors[i]))
-            test_die("no thread");
+        start(&visitors[i].thread, visitor_run, &visitors[i]);
     }
     for (i = 0; i < count; i++) {
         wsock *ws = NULL;
