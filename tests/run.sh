@@ -16,7 +16,9 @@
 # sets how many builds run at a time; PYTHON which python has the peers.
 set -u
 
-suites='build hygiene examples readme unit threads peers browser abuse fuzz'
+suites='build hygiene examples readme unit platform threads peers browser
+    abuse fuzz'
+suites=$(echo $suites)
 install=
 fuzz=20
 only=
@@ -26,6 +28,7 @@ here=$(cd "$(dirname "$0")" && pwd) || exit 1
 root=$(cd "$here/.." && pwd) || exit 1
 cd "$root" || exit 1
 units=$(cd tests/unit && ls test_*.c | sed 's/^test_//; s/\.c$//')
+sockets='api io loop rules server parity foreign' # these poll many of them
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -371,6 +374,7 @@ suite_hygiene() {
 start_server() { # log, command...
     log=$1
     shift
+    : >"$log"
     "$@" >"$log" 2>&1 &
     server=$!
     url=
@@ -525,13 +529,6 @@ suite_unit() {
     else
         missing "unit tests under ASan and UBSan" "clang cannot build them"
     fi
-    sockets=
-    for t in $units; do
-        case $t in
-        api | io | loop | rules | server | parity | foreign)
-            sockets="$sockets $t" ;;
-        esac
-    done
     if have gcc; then
         unit_jobs use_poll "gcc $flags -O1 -DWSOCK_USE_POLL" "%" "$sockets"
     fi
@@ -555,6 +552,10 @@ suite_unit() {
     fi
     settle counted
 }
+
+# --------------------------------------------------------------- platform --
+
+. "$here/platform/suite.sh"
 
 # ---------------------------------------------------------------- threads --
 # Two threads on a blocking connection, and the look-up's, under the tools
