@@ -7152,7 +7152,9 @@ static void wsock__wait_io(wsock__loop *l, wsock *ws, int timeout)
     wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_WRITE);
 }
 
-/* Wait up to `timeout` ms (-1: no limit) until something is ready. */
+/* Wait up to `timeout` ms (-1: no limit) until something is ready.  A wake may
+ * have been found together with an event, which came first: then the call that
+ * follows is to return, too. */
 static inline void wsock__wait(wsock__loop *l, int timeout)
 {
     wsock *ws = l->all;
@@ -7181,6 +7183,8 @@ static uint8_t *wsock__read_target(wsock *ws, size_t *room)
     size_t left = 0;
     if (in && in->in_frame && ws->phase == WSOCK__PHASE_OPEN &&
         !in->tail_size) /* else what is there comes first */
+    if (l->work_first || l->interrupted)
+        timeout = 0;
         left = in->left < (uint64_t)1 << 30 ? (size_t)in->left
                                             : (size_t)1 << 30;
     if (left >= 4096 && l->direct_size >= 4096) {
@@ -7700,7 +7704,7 @@ static void wsock__wait_timed(wsock__loop *l, int64_t deadline)
     if (until >= 0)
         timeout = wsock__milliseconds(l->now, until);
     l->until = until < 0 ? INT64_MAX : until;
-    wsock__wait(l, l->work_first ? 0 : timeout);
+    wsock__wait(l, timeout);
     l->now = wsock__now(l);
     if (l->listen_due && l->now >= l->listen_due) {
         l->listen_due = 0;
@@ -7716,7 +7720,7 @@ WSOCK__INLINE void wsock__wait_once(wsock__loop *l, int64_t deadline)
         return;
     }
     l->until = INT64_MAX;
-    wsock__wait(l, l->work_first || deadline == 0 ? 0 : -1);
+    wsock__wait(l, deadline == 0 ? 0 : -1);
 }
 
 /* The next connection with something to do: first those that the kernel
@@ -8961,8 +8965,7 @@ static int wsock__close_begin(wsock *ws, int code, const char *reason)
 {
     int r = WSOCK_OK;
     ws->bits |= WSOCK__DISCARD;
-    if (ws->phase != WSOCK__PHASE_OPEN &&
-        !wsock__timer_is(ws, WSOCK__TIMER_STALL))
+    if (ws->bits & WSOCK__FINISHED)
         return WSOCK_OK;
     if (!wsock__timer_is(ws, WSOCK__TIMER_CLOSE))
         wsock__timer_start(ws, WSOCK__TIMER_CLOSE,
@@ -9381,7 +9384,7 @@ WSOCK_API int wsock_feed(wsock *ws, void *bytes, size_t size)
         return WSOCK_NO_MEMORY;
     if (!bytes && size)
         return WSOCK_INVALID_PARAMETER;
-    if (ws->io || wsock__has_input(ws))
+    if (ws->io || ws->loop->shared || wsock__has_input(ws))
         return WSOCK_INVALID_OPERATION;
     if (ws->phase == WSOCK__PHASE_DONE)
         return WSOCK_OK; /* discarded: RFC 6455 1.4, 7.1.1 */
