@@ -1512,6 +1512,13 @@ static inline int wsock__is_blocking(const wsock *ws)
     return (ws->bits & WSOCK__BLOCKING) != 0;
 }
 
+/* Is it, or will it be with a transport?  Without threads the latter is not
+ * told before. */
+static int wsock__may_block(const wsock *ws)
+{
+    return ws->loop->threaded || wsock__is_blocking(ws);
+}
+
 /* ------------------------------------------------------------- >>memory -- */
 
 static void *wsock__alloc(wsock__config *c, size_t size)
@@ -6040,6 +6047,14 @@ static int wsock__known_host(wsock__addresses *a, const char *host, int port,
     return a->first != NULL;
 }
 
+/* What getaddrinfo()'s code comes to: with EAI_SYSTEM errno, as it was, has
+ * the cause. */
+static const char *wsock__lookup_why(int code, int error, int *os_code)
+{
+    *os_code = code == EAI_SYSTEM ? error : code;
+    return code == EAI_SYSTEM ? strerror(error) : gai_strerror(code);
+}
+
 /* Ask the system, which blocks.  Returns 0, or getaddrinfo()'s code. */
 static int wsock__ask_system(const char *host, int port, int passive,
                              struct addrinfo **list)
@@ -6368,7 +6383,7 @@ typedef int wsock__lookup;
 typedef struct wsock__lookup {
     pthread_mutex_t mutex;
     int references;
-    int done, code; /* getaddrinfo()'s */
+    int done, code, error; /* getaddrinfo()'s; errno */
     int reader, writer; /* readable when it is done */
     int port;
     struct addrinfo *list;
@@ -6395,9 +6410,11 @@ static void *wsock__lookup_run(void *argument)
     wsock__lookup *lookup = (wsock__lookup *)argument;
     struct addrinfo *list;
     int code = wsock__ask_system(lookup->host, lookup->port, 0, &list);
+    int error = errno;
     pthread_mutex_lock(&lookup->mutex);
     lookup->done = 1;
     lookup->code = code;
+    lookup->error = error;
     lookup->list = list;
     pthread_mutex_unlock(&lookup->mutex);
     wsock__wake(lookup->writer, WSOCK__WAKE_LOOK);
@@ -6405,7 +6422,8 @@ static void *wsock__lookup_run(void *argument)
     return NULL;
 }
 
-/* Start the thread, with all signals blocked: they are the program's. */
+/* Start the thread, with all signals blocked: they are the program's.  0, or
+ * -1 with errno. */
 static int wsock__lookup_thread(wsock__lookup *lookup)
 {
     pthread_attr_t attributes;
@@ -6420,13 +6438,15 @@ static int wsock__lookup_thread(wsock__lookup *lookup)
     r = pthread_create(&thread, &attributes, wsock__lookup_run, lookup);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
+    errno = r;
     return r == 0 ? 0 : -1;
 }
 
-/* NULL: no memory, descriptor or thread for it. */
+/* NULL: no memory, descriptor or thread for it; errno tells which. */
 static wsock__lookup *wsock__lookup_start(const char *host, int port)
 {
     wsock__lookup *lookup = (wsock__lookup *)malloc(sizeof *lookup);
+    int error;
     if (!lookup)
         return NULL;
     memset(lookup, 0, sizeof *lookup);
@@ -6438,14 +6458,16 @@ static wsock__lookup *wsock__lookup_start(const char *host, int port)
     if (wsock__wake_open(&lookup->reader, &lookup->writer) == 0 &&
         wsock__lookup_thread(lookup) == 0)
         return lookup;
+    error = errno;
     lookup->references = 1;
     wsock__lookup_drop(lookup);
+    errno = error;
     return NULL;
 }
 
-/* Take the result.  1: *list and *code are set; 0: not yet. */
+/* Take the result.  1: it is set; 0: not yet. */
 static int wsock__lookup_take(wsock__lookup *lookup, struct addrinfo **list,
-                              int *code)
+                              int *code, int *error)
 {
     int done;
     pthread_mutex_lock(&lookup->mutex);
@@ -6453,6 +6475,7 @@ static int wsock__lookup_take(wsock__lookup *lookup, struct addrinfo **list,
     if (done) {
         *list = lookup->list;
         *code = lookup->code;
+        *error = lookup->error;
         lookup->list = NULL;
     }
     pthread_mutex_unlock(&lookup->mutex);
@@ -6481,7 +6504,7 @@ typedef struct wsock__dial {
     int fds[WSOCK__RACERS];
     int count;
     int error; /* errno of the last failure */
-    int lookup_code;
+    int lookup_code; /* getaddrinfo()'s; EAI_SYSTEM: see error */
     int64_t deadline; /* -1: none */
     size_t capacity;  /* of this block */
 } wsock__dial;
@@ -6611,8 +6634,7 @@ static void wsock__dial_explain(void *user, wsock_failure *f)
     if (d->lookup_code) {
         f->code = WSOCK_LOOKUP_FAILED;
         f->phase = WSOCK_PHASE_LOOKUP;
-        f->os_code = d->lookup_code;
-        f->text = gai_strerror(d->lookup_code);
+        f->text = wsock__lookup_why(d->lookup_code, d->error, &f->os_code);
         return;
     }
     f->os_code = d->error;
@@ -6662,6 +6684,7 @@ static int wsock__dial_lookup(wsock__dial *d, const char *host, int port)
 #if defined(WSOCK_NO_THREADS)
     {
         int r = wsock__ask_system(host, port, 0, &d->addresses.list);
+        d->error = errno;
         if (r != 0)
             return r;
         d->addresses.first = d->addresses.list;
@@ -6670,8 +6693,9 @@ static int wsock__dial_lookup(wsock__dial *d, const char *host, int port)
     }
 #else
     d->lookup = wsock__lookup_start(host, port);
+    d->error = errno;
     if (!d->lookup)
-        return EAI_MEMORY;
+        return EAI_SYSTEM;
     wsock__watch_fd(d->owner, d->lookup->reader, 1);
     return 0;
 #endif
@@ -6684,7 +6708,8 @@ static int wsock__dial_names(wsock__dial *d)
 #if !defined(WSOCK_NO_THREADS)
     if (!d->lookup)
         return WSOCK_OK;
-    if (!wsock__lookup_take(d->lookup, &d->addresses.list, &d->lookup_code))
+    if (!wsock__lookup_take(d->lookup, &d->addresses.list, &d->lookup_code,
+                            &d->error))
         return WSOCK_WANT_READ;
     wsock__dial_lookup_end(d);
     if (d->lookup_code)
@@ -7158,6 +7183,8 @@ static void wsock__wait_io(wsock__loop *l, wsock *ws, int timeout)
 static inline void wsock__wait(wsock__loop *l, int timeout)
 {
     wsock *ws = l->all;
+    if (l->work_first || l->interrupted)
+        timeout = 0;
 #if WSOCK__EPOLL
     if (WSOCK__LIKELY(l->epoll >= 0)) {
         wsock__wait_epoll(l, timeout);
@@ -7183,8 +7210,6 @@ static uint8_t *wsock__read_target(wsock *ws, size_t *room)
     size_t left = 0;
     if (in && in->in_frame && ws->phase == WSOCK__PHASE_OPEN &&
         !in->tail_size) /* else what is there comes first */
-    if (l->work_first || l->interrupted)
-        timeout = 0;
         left = in->left < (uint64_t)1 << 30 ? (size_t)in->left
                                             : (size_t)1 << 30;
     if (left >= 4096 && l->direct_size >= 4096) {
@@ -9140,7 +9165,7 @@ static int wsock__loop_timeout(const wsock__loop *l)
 /* see the API section */
 WSOCK_API size_t wsock_watches(const wsock *ws, wsock_watch *list, size_t cap)
 {
-    if (!ws || ws->loop->threaded || !ws->io ||
+    if (!ws || wsock__may_block(ws) || !ws->io ||
         (ws->io != &wsock__dial_io && wsock__io_fd(ws) < 0))
         return 0;
     if (ws->loop->shared)
@@ -9151,9 +9176,11 @@ WSOCK_API size_t wsock_watches(const wsock *ws, wsock_watch *list, size_t cap)
 /* see the API section */
 WSOCK_API int wsock_timeout(const wsock *ws)
 {
-    if (ws && (ws->bits & WSOCK__PENDING_CLOSE))
+    if (!ws || wsock__may_block(ws))
+        return WSOCK_NEVER;
+    if (ws->bits & WSOCK__PENDING_CLOSE)
         return 0;
-    if (!ws || ws->loop->threaded || !ws->io || ws->loop->shared)
+    if (!ws->io || ws->loop->shared)
         return WSOCK_NEVER;
     return wsock__loop_timeout(ws->loop);
 }
@@ -9893,7 +9920,7 @@ static void wsock__server_open(wsock_server *s)
         list.first = list.list;
     if (r != 0) {
         snprintf(text, sizeof text, "no address for the name %.100s: %s",
-                 c->host, gai_strerror(r));
+                 c->host, wsock__lookup_why(r, errno, &r));
         wsock__server_failed(s, WSOCK_LOOKUP_FAILED, WSOCK_PHASE_LOOKUP, r,
                              text);
         return;
@@ -10321,8 +10348,8 @@ static int wsock__same_system(const wsock_system *a, const wsock_system *b)
 static int wsock__can_join(const wsock *ws, const wsock_server *s)
 {
     const wsock_io *io = ws->io ? ws->io : ws->config->o.io;
-    if (ws->loop->shared || ws->loop->fixed || ws->loop->threaded ||
-        wsock__is_blocking(ws) || s->closing || s->loop.accepting ||
+    if (ws->loop->shared || ws->loop->fixed || wsock__may_block(ws) ||
+        s->closing || s->loop.accepting ||
         (ws->bits & WSOCK__CLOSE_REPORTED) ||
         (!ws->io && ws->phase != WSOCK__PHASE_NEW &&
          ws->phase != WSOCK__PHASE_DONE))

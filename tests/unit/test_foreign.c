@@ -9,6 +9,7 @@
 #include "../../wsock.h"
 #include "test.h"
 #include "net.h"
+#include <sys/resource.h>
 
 /* ------------------------------------------------------------------ loop -- */
 
@@ -957,6 +958,51 @@ TEST(the_end_of_a_server)
     thing_free(&t);
 }
 
+/* Nobody waits for a blocking handle, not even for one that has ended. */
+TEST(a_blocking_handle_has_no_timeout)
+{
+    wsock *ws = wsock_new(WSOCK_CLIENT, "ws://127.0.0.1:1/", NULL);
+    wsock_watch watch;
+    guard();
+    CHECK_INT(wsock_timeout(ws), WSOCK_NEVER);
+    CHECK_RESULT(wsock_dial(ws), WSOCK_CONNECT_FAILED);
+    CHECK_INT(wsock_timeout(ws), WSOCK_NEVER);
+    CHECK_INT(wsock_watches(ws, &watch, 1), 0);
+    wsock_free(ws);
+    ws = wsock_new(WSOCK_CLIENT, "ws://127.0.0.1:1/", NULL);
+    CHECK_RESULT(wsock_abort(ws), WSOCK_OK);
+    CHECK_INT(wsock_timeout(ws), WSOCK_NEVER);
+    wsock_free(ws);
+}
+
+/* A look-up that cannot begin, as the program has no descriptor left, is
+ * reported with that cause. */
+TEST(no_descriptor_for_a_look_up)
+{
+    wsock_options o = untimed(WSOCK_NONBLOCKING);
+    struct rlimit before, now;
+    int fd = dup(0), side;
+    guard();
+    close(fd);
+    CHECK_INT(getrlimit(RLIMIT_NOFILE, &before), 0);
+    for (side = 0; side < 2; side++) { /* polled, blocking */
+        wsock *ws;
+        now = before;
+        now.rlim_cur = (rlim_t)fd;
+        lookup_set("127.0.0.1", "", 0);
+        CHECK_INT(setrlimit(RLIMIT_NOFILE, &now), 0);
+        o.flags = side ? 0 : WSOCK_NONBLOCKING;
+        ws = wsock_connect("ws://short.test/", &o);
+        CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), 0);
+        CHECK_RESULT(wsock_error(ws), WSOCK_LOOKUP_FAILED);
+        CHECK_INT(wsock_why(ws)->phase, WSOCK_PHASE_LOOKUP);
+        CHECK_INT(wsock_why(ws)->os_code, EMFILE);
+        CHECK(strstr(wsock_error_text(ws), strerror(EMFILE)) != NULL);
+        CHECK(strstr(wsock_error_text(ws), "short.test") != NULL);
+        wsock_free(ws);
+    }
+}
+
 /* "0: none (no transport, or one without fd: poll every so often)." */
 TEST(nothing_to_watch)
 {
@@ -999,6 +1045,8 @@ static const test_case tests[] = {
     TEST_ENTRY(added_connections_by_name),
     TEST_ENTRY(answers_from_outside),
     TEST_ENTRY(the_end_of_a_server),
+    TEST_ENTRY(a_blocking_handle_has_no_timeout),
+    TEST_ENTRY(no_descriptor_for_a_look_up),
     TEST_ENTRY(nothing_to_watch)
 };
 
