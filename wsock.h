@@ -1771,19 +1771,26 @@ static void wsock__sha1_block(uint32_t h[5], const uint8_t *p)
         w[i] = wsock__rotate_left(
             w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
     for (i = 0; i < 80; i++) {
-        uint32_t f, k, t;
+        uint32_t t = wsock__rotate_left(a, 5) + e + w[i];
         if (i < 20)
-            f = (b & c) | (~b & d), k = 0x5A827999;
+            t += ((b & c) | (~b & d)) + 0x5A827999;
         else if (i < 40)
-            f = b ^ c ^ d, k = 0x6ED9EBA1;
+            t += (b ^ c ^ d) + 0x6ED9EBA1;
         else if (i < 60)
-            f = (b & c) | (b & d) | (c & d), k = 0x8F1BBCDC;
+            t += ((b & c) | (b & d) | (c & d)) + 0x8F1BBCDC;
         else
-            f = b ^ c ^ d, k = 0xCA62C1D6;
-        t = wsock__rotate_left(a, 5) + f + e + k + w[i];
-        e = d, d = c, c = wsock__rotate_left(b, 30), b = a, a = t;
+            t += (b ^ c ^ d) + 0xCA62C1D6;
+        e = d;
+        d = c;
+        c = wsock__rotate_left(b, 30);
+        b = a;
+        a = t;
     }
-    h[0] += a, h[1] += b, h[2] += c, h[3] += d, h[4] += e;
+    h[0] += a;
+    h[1] += b;
+    h[2] += c;
+    h[3] += d;
+    h[4] += e;
 }
 
 /* SHA-1 (FIPS 180-4), which the handshake uses as a checksum, not for
@@ -1967,7 +1974,10 @@ static void wsock__mask(uint8_t *out, const uint8_t *in, size_t n,
         memcpy(&b, in + i + size, size);
         memcpy(&c, in + i + 2 * size, size);
         memcpy(&d, in + i + 3 * size, size);
-        a ^= k, b ^= k, c ^= k, d ^= k;
+        a ^= k;
+        b ^= k;
+        c ^= k;
+        d ^= k;
         memcpy(out + i, &a, size);
         memcpy(out + i + size, &b, size);
         memcpy(out + i + 2 * size, &c, size);
@@ -2206,8 +2216,10 @@ static void wsock__note_io(wsock *ws, int code, int operation,
     r->failure.tls_code = f.tls_code;
     if (f.phase)
         r->failure.phase = f.phase;
-    if (f.code)
-        r->failure.code = f.code, ws->error = (int16_t)f.code;
+    if (f.code) {
+        r->failure.code = f.code;
+        ws->error = (int16_t)f.code;
+    }
 }
 
 /* ------------------------------------------------------------ >>options --
@@ -2834,8 +2846,10 @@ static void wsock__plan_make(wsock__plan *p, int role, const char *url,
         wsock__plan_wrong(p, WSOCK_INVALID_URL, "the URL's port is 0");
     wsock__defaults(p);
     wsock__check_options(p);
-    if (p->code) /* nothing of a broken URL goes further */
-        memset(&p->url, 0, sizeof p->url), p->url.host = p->url.target = "";
+    if (p->code) { /* nothing of a broken URL goes further */
+        memset(&p->url, 0, sizeof p->url);
+        p->url.host = p->url.target = "";
+    }
     wsock__put_strings(&t, p);
     p->config_size = sizeof(wsock__config) + t.size;
     if (!p->code)
@@ -2862,8 +2876,10 @@ static void wsock__config_init(wsock__config *c, const wsock__plan *p)
     c->system = defaults;
     if (s) {
         c->system = *s;
-        if (!s->alloc || !s->free)
-            c->system.alloc = defaults.alloc, c->system.free = defaults.free;
+        if (!s->alloc || !s->free) {
+            c->system.alloc = defaults.alloc;
+            c->system.free = defaults.free;
+        }
         if (!s->now)
             c->system.now = defaults.now;
         if (!s->random)
@@ -2963,8 +2979,8 @@ static int wsock__head_plausible(const uint8_t *p, size_t n, int role)
 
 static size_t wsock__trim(const char **s, size_t n)
 {
-    while (n && (**s == ' ' || **s == '\t'))
-        (*s)++, n--;
+    for (; n && (**s == ' ' || **s == '\t'); n--)
+        (*s)++;
     while (n && ((*s)[n - 1] == ' ' || (*s)[n - 1] == '\t'))
         n--;
     return n;
@@ -4690,7 +4706,7 @@ static void wsock__compose_answer(const wsock *ws, wsock__text *t,
     if (t->at)
         wsock__accept_value(accept, r->key);
     else /* it is only measured */
-        memset(accept, 'A', sizeof accept - 1), accept[28] = 0;
+        snprintf(accept, sizeof accept, "%028d", 0);
     wsock__compose_accept(t, o, accept, wsock_subprotocol(ws),
                           ws->extensions, parts ? parts->headers : NULL);
 }
@@ -4716,7 +4732,7 @@ static int wsock__refuse(wsock *ws, int status, const char *format, ...)
 /* A path with its query, or an absolute http URI (RFC 6455 4.2.1 item 1). */
 static int wsock__is_target(const char *s, size_t n)
 {
-    size_t i, host;
+    size_t i, host = 0;
     for (i = 0; i < n; i++)
         if ((unsigned char)s[i] <= ' ' || s[i] == 0x7F || s[i] == '#')
             return 0;
@@ -5112,8 +5128,7 @@ static int wsock__chunk_byte(wsock__rare *r, char c)
 {
     const char *hex = "0123456789abcdef", *digit;
     digit = c ? strchr(hex, wsock__lower(c)) : NULL;
-    switch (r->chunk) {
-    case WSOCK__CHUNK_SIZE:
+    if (r->chunk == WSOCK__CHUNK_SIZE) {
         if (digit && r->body_left < INT64_MAX / 16 - 16) {
             r->body_left = (r->body_left < 0 ? 0 : r->body_left * 16) +
                            (digit - hex);
@@ -5122,18 +5137,17 @@ static int wsock__chunk_byte(wsock__rare *r, char c)
         if (digit || r->body_left <= 0)
             return 0;
         r->chunk = WSOCK__CHUNK_LINE;
-        /* fall through */
-    case WSOCK__CHUNK_LINE: /* extensions are ignored */
+    }
+    if (r->chunk == WSOCK__CHUNK_LINE) { /* extensions are ignored */
         if (c == '\n')
             r->chunk = WSOCK__CHUNK_DATA;
         return 1;
-    default: /* the line end behind the data */
-        if (c == '\n') {
-            r->chunk = WSOCK__CHUNK_SIZE;
-            r->body_left = -1;
-        }
-        return c == '\r' || c == '\n';
     }
+    if (c == '\n') { /* of the line end behind the data */
+        r->chunk = WSOCK__CHUNK_SIZE;
+        r->body_left = -1;
+    }
+    return c == '\r' || c == '\n';
 }
 
 /* The body of a refusing response, as far as it is kept. */
@@ -8090,8 +8104,10 @@ static int wsock__write_out(wsock *ws, int reading)
             wsock__send_timed_out(ws);
             break;
         }
-        if (receives != l->receives) /* it has made room */
-            ahead = 1, receives = l->receives;
+        if (receives != l->receives) { /* it has made room */
+            ahead = 1;
+            receives = l->receives;
+        }
         if (!l->receiving)
             wants |= ahead;
         wants = wsock__wait_write(ws, wants, reading,
