@@ -1954,36 +1954,60 @@ static inline wsock__lane wsock__lane_of(uint32_t key)
     return lane;
 }
 
+/* Four lanes, masked; and where they go. */
+typedef struct wsock__lanes {
+    wsock__lane a, b, c, d;
+} wsock__lanes;
+
+static inline wsock__lanes wsock__mask_lanes(const uint8_t *in, wsock__lane k)
+{
+    wsock__lanes x;
+    size_t size = sizeof k;
+    memcpy(&x.a, in, size);
+    memcpy(&x.b, in + size, size);
+    memcpy(&x.c, in + 2 * size, size);
+    memcpy(&x.d, in + 3 * size, size);
+    x.a ^= k;
+    x.b ^= k;
+    x.c ^= k;
+    x.d ^= k;
+    return x;
+}
+
+static inline void wsock__lanes_store(uint8_t *out, wsock__lanes x)
+{
+    size_t size = sizeof x.a;
+    memcpy(out, &x.a, size);
+    memcpy(out + size, &x.b, size);
+    memcpy(out + 2 * size, &x.c, size);
+    memcpy(out + 3 * size, &x.d, size);
+}
+
 /* out = in masked; the two are the same memory or do not overlap.  Whole
- * lanes, four a turn, then one that ends with the last byte, loaded first
- * for the same reason as above. */
+ * lanes, or four a turn, then one or four that end with the last byte, loaded
+ * first for the same reason as above. */
 static void wsock__mask(uint8_t *out, const uint8_t *in, size_t n,
                         uint32_t key)
 {
-    wsock__lane k, last, a, b, c, d;
-    size_t i = 0, size = sizeof k;
+    wsock__lane k, last_k, last, a;
+    size_t i = 0, size = sizeof k, four = 4 * size;
+    wsock__lanes ends;
     if (n < size) {
         wsock__mask_short(out, in, n, key);
         return;
     }
     k = wsock__lane_of(key);
-    memcpy(&last, in + n - size, size);
-    last ^= wsock__lane_of(wsock__mask_rotate(key, n));
-    for (; n - i >= 4 * size; i += 4 * size) {
-        memcpy(&a, in + i, size);
-        memcpy(&b, in + i + size, size);
-        memcpy(&c, in + i + 2 * size, size);
-        memcpy(&d, in + i + 3 * size, size);
-        a ^= k;
-        b ^= k;
-        c ^= k;
-        d ^= k;
-        memcpy(out + i, &a, size);
-        memcpy(out + i + size, &b, size);
-        memcpy(out + i + 2 * size, &c, size);
-        memcpy(out + i + 3 * size, &d, size);
+    last_k = wsock__lane_of(wsock__mask_rotate(key, n));
+    if (n >= four) {
+        ends = wsock__mask_lanes(in + n - four, last_k);
+        for (; n - i > four; i += four)
+            wsock__lanes_store(out + i, wsock__mask_lanes(in + i, k));
+        wsock__lanes_store(out + n - four, ends);
+        return;
     }
-    for (; n - i >= size; i += size) {
+    memcpy(&last, in + n - size, size);
+    last ^= last_k;
+    for (; n - i > size; i += size) {
         memcpy(&a, in + i, size);
         a ^= k;
         memcpy(out + i, &a, size);
