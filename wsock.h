@@ -1467,7 +1467,7 @@ struct wsock__loop {
     /* From here on for loops that do I/O: with WSOCK_CORE_ONLY there is no
      * memory behind this point, see wsock__loop_size(). */
     wsock__timers timers[WSOCK__TIMERS];
-    size_t timing;    /* timers that run, */
+    size_t timing;    /* timers that run, the listener's rest among them, */
     int64_t next_due; /* none of which is due before this */
     int64_t until;    /* how long the wait that is going on lasts */
     int64_t now;      /* when the kernel or a timer was last dealt with */
@@ -3909,6 +3909,13 @@ static int64_t wsock__now(const wsock__loop *l)
     return l->config->system.now(l->config->system.user);
 }
 
+/* One more runs. */
+static void wsock__timing_more(wsock__loop *l, int64_t due)
+{
+    if (l->timing++ == 0 || due < l->next_due)
+        l->next_due = due;
+}
+
 /* Let the timer of a connection be this one, due at `due`.  It belongs behind
  * all that are due before: at the end, if all run equally long. */
 static void wsock__timer_at(wsock *ws, unsigned timer, int64_t due)
@@ -3918,8 +3925,7 @@ static void wsock__timer_at(wsock *ws, unsigned timer, int64_t due)
     wsock__timer_stop(ws);
     for (after = list->last; after && after->timer_due > due;)
         after = after->timer_prev;
-    if (ws->loop->timing++ == 0 || due < ws->loop->next_due)
-        ws->loop->next_due = due;
+    wsock__timing_more(ws->loop, due);
     ws->timer = (uint8_t)timer;
     ws->timer_due = due;
     ws->timer_prev = after;
@@ -6909,6 +6915,16 @@ static void wsock__listener_check(wsock__loop *l)
         wsock__wake(l->wake_write, WSOCK__WAKE_CALL); /* that was the last */
 }
 
+/* The listener rests until `due`, when it is watched again; 0: no longer. */
+static void wsock__listener_rest(wsock__loop *l, int64_t due)
+{
+    if (l->listen_due)
+        l->timing--;
+    if (due)
+        wsock__timing_more(l, due);
+    l->listen_due = due;
+}
+
 static int wsock__poller_open(wsock__loop *l)
 {
     if (wsock__wake_open(&l->wake_read, &l->wake_write) < 0)
@@ -7705,7 +7721,7 @@ static int wsock__is_fatal(unsigned timer)
 /* When the first timer is due. */
 static int64_t wsock__earliest(const wsock__loop *l)
 {
-    int64_t due = INT64_MAX;
+    int64_t due = l->listen_due ? l->listen_due : INT64_MAX;
     int i;
     for (i = 0; i < WSOCK__TIMERS; i++)
         if (l->timers[i].first && l->timers[i].first->timer_due < due)
@@ -7732,6 +7748,10 @@ static void wsock__expire(wsock__loop *l)
     wsock *ws;
     if (l->now < l->next_due)
         return;
+    if (l->listen_due && l->now >= l->listen_due) {
+        wsock__listener_rest(l, 0);
+        wsock__listener_check(l);
+    }
     for (i = 0; i < WSOCK__TIMERS; i++)
         while ((ws = l->timers[i].first) != NULL && ws->timer_due <= l->now)
             wsock__expire_one(ws, i);
@@ -7741,10 +7761,7 @@ static void wsock__expire(wsock__loop *l)
 /* The next thing that is timed; -1: there is none. */
 static int64_t wsock__next_due(const wsock__loop *l)
 {
-    int64_t due = l->timing ? l->next_due : -1;
-    if (l->listen_due && (due < 0 || l->listen_due < due))
-        due = l->listen_due;
-    return due;
+    return l->timing ? l->next_due : -1;
 }
 
 static int wsock__milliseconds(int64_t from, int64_t to)
@@ -7769,16 +7786,12 @@ static void wsock__wait_timed(wsock__loop *l, int64_t deadline)
     l->until = until < 0 ? INT64_MAX : until;
     wsock__wait(l, timeout);
     l->now = wsock__now(l);
-    if (l->listen_due && l->now >= l->listen_due) {
-        l->listen_due = 0;
-        wsock__listener_check(l);
-    }
     wsock__expire(l);
 }
 
 WSOCK__INLINE void wsock__wait_once(wsock__loop *l, int64_t deadline)
 {
-    if (l->timing || l->listen_due || deadline > 0) {
+    if (l->timing || deadline > 0) {
         wsock__wait_timed(l, deadline);
         return;
     }
@@ -9928,7 +9941,7 @@ static void wsock__accept_all(wsock__loop *l)
         }
         if (fd < 0 || wsock__accept_one(l, fd) < 0) {
             l->now = wsock__now(l);
-            l->listen_due = l->now + WSOCK__ACCEPT_REST;
+            wsock__listener_rest(l, l->now + WSOCK__ACCEPT_REST);
             break;
         }
     }
@@ -10489,7 +10502,7 @@ WSOCK_API int wsock_server_close(wsock_server *s)
     close(l->listener);
     l->listener = -1;
     l->listening = 0;
-    l->listen_due = 0;
+    wsock__listener_rest(l, 0);
     for (ws = l->all; ws; ws = ws->next)
         if (!(ws->bits & WSOCK__ASKED)) /* else the program has it still */
             wsock_close(ws, WSOCK_CLOSE_GOING_AWAY, NULL);
