@@ -3748,13 +3748,12 @@ WSOCK__INLINE void wsock__frame_into(wsock *ws, wsock__item *run,
     uint8_t *p = (uint8_t *)(run + 1) + run->size;
     size_t n = wsock__frame_write(p, (uint8_t)first, size,
                                   ws->role == WSOCK_CLIENT, key);
+    run->size += n + size;
+    ws->out->queued += n + size;
     if (key)
         wsock__mask(p + n, (const uint8_t *)data, size, key);
     else if (size)
         memcpy(p + n, data, size);
-    n += size;
-    run->size += n;
-    ws->out->queued += n;
 }
 
 /* The usual case: a frame that is copied whole into one run.  1: done; 0:
@@ -5371,9 +5370,8 @@ typedef struct wsock__piece {
 WSOCK__INLINE const char *wsock__frame_unfit(const wsock *ws,
                                              const wsock__frame *f)
 {
-    const wsock__in *in = ws->in;
-    unsigned rsv = ws->extensions ? ws->config->o.reserved_bits : 0;
-    int in_message = in && in->in_message;
+    unsigned rsv = 0;
+    int in_message = ws->in && ws->in->in_message;
     if (WSOCK__LIKELY(!f->wrong && !in_message &&
                       (uint8_t)(f->first - WSOCK__WHOLE_TEXT) <=
                           WSOCK_BINARY - WSOCK_TEXT &&
@@ -5381,8 +5379,8 @@ WSOCK__INLINE const char *wsock__frame_unfit(const wsock *ws,
         return NULL; /* a whole message of either type: nothing to object */
     if (f->wrong)
         return f->wrong;
-    if (f->opcode >= WSOCK_CLOSE || f->opcode == 0)
-        rsv = 0; /* our own extensions mark whole messages */
+    if (ws->extensions && f->opcode && f->opcode < WSOCK_CLOSE)
+        rsv = ws->config->o.reserved_bits; /* they mark whole messages */
     if (f->first & WSOCK__RSV & ~rsv) /* RFC 6455 5.2 */
         return "reserved bits that no extension was agreed on for";
     if (f->masked && ws->role == WSOCK_CLIENT) /* RFC 6455 5.1 */
@@ -5713,6 +5711,8 @@ static void wsock__report_close(wsock *ws, wsock_event *e)
 {
     wsock__rare *r = wsock__rare_get(ws);
     ws->bits |= WSOCK__CLOSE_REPORTED;
+    ws->loop->ended = ws;
+    ws->loop->routine = 0;
     wsock__not_live(ws);
     wsock__event_fill(ws, e, WSOCK_EVENT_CLOSE, WSOCK_CLOSE, NULL, 0);
     e->why = wsock__why(ws);
@@ -10062,13 +10062,8 @@ WSOCK_API int wsock_server_poll(wsock_server *s, wsock_event *event,
         l->polling = 1;
         l->routine = (uint8_t)!s->closing;
     }
-    if (wsock__poll(l, event, timeout)) {
-        if (WSOCK__UNLIKELY(event->type == WSOCK_EVENT_CLOSE)) {
-            l->ended = event->ws;
-            l->routine = 0;
-        }
+    if (wsock__poll(l, event, timeout))
         return 1;
-    }
     return s->closing && l->live == 0 ? WSOCK_CLOSED : 0;
 }
 
