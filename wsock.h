@@ -1346,10 +1346,15 @@ typedef struct wsock__in {
     uint8_t small[WSOCK__CONTROL_FRAME_MOST + 5]; /* frames' tails */
 } wsock__in;
 
-/* State that few connections have, or for a short time only. */
-typedef struct wsock__rare {
+/* Why something ended: what wsock_why() shows, and its line. */
+typedef struct wsock__account {
     wsock_failure failure;
     char text[160];
+} wsock__account;
+
+/* State that few connections have, or for a short time only. */
+typedef struct wsock__rare {
+    wsock__account why;
     char reason[WSOCK__CONTROL_MOST - 1]; /* the peer's, with NUL */
     uint8_t reason_size;
     char key[25];       /* client: Sec-WebSocket-Key */
@@ -1500,8 +1505,7 @@ struct wsock__loop {
 
 struct wsock_server {
     wsock__loop loop;
-    wsock_failure failure;
-    char text[192];
+    wsock__account why;
     int port;
     int closing;
     int husk; /* freed, but for added connections that are not freed yet */
@@ -2139,12 +2143,21 @@ static const wsock_failure wsock__out_of_memory = {
     WSOCK_NO_MEMORY, 0, 0, 0, 0, 0, NULL, 0, 0, 0, "",
     "memory is out, or options.max_memory is reached"};
 
-static void wsock__account_clear(wsock__rare *r)
+static void wsock__account_clear(wsock__account *a, const char *reason)
 {
-    memset(&r->failure, 0, sizeof r->failure);
-    r->failure.close_reason = r->reason;
-    r->failure.text = r->text;
-    snprintf(r->text, sizeof r->text, "%s", wsock__no_failure.text);
+    memset(&a->failure, 0, sizeof a->failure);
+    a->failure.close_reason = reason;
+    a->failure.text = a->text;
+    snprintf(a->text, sizeof a->text, "%s", wsock__no_failure.text);
+}
+
+WSOCK__FORMAT(4, 0)
+static void wsock__account_write(wsock__account *a, int code, int phase,
+                                 const char *format, va_list args)
+{
+    a->failure.code = code;
+    a->failure.phase = phase;
+    vsnprintf(a->text, sizeof a->text, format, args);
 }
 
 static wsock__rare *wsock__rare_get(wsock *ws)
@@ -2156,10 +2169,10 @@ static wsock__rare *wsock__rare_get(wsock *ws)
     if (!r)
         return NULL;
     memset(r, 0, sizeof *r);
-    wsock__account_clear(r);
+    wsock__account_clear(&r->why, r->reason);
     if (ws->error) { /* noted while there was no room for more */
-        r->failure.code = ws->error;
-        snprintf(r->text, sizeof r->text, "%s",
+        r->why.failure.code = ws->error;
+        snprintf(r->why.text, sizeof r->why.text, "%s",
                  wsock_result_text(ws->error));
     }
     ws->rare = r;
@@ -2201,12 +2214,11 @@ static void wsock__note_v(wsock *ws, int code, int operation,
     r = wsock__rare_get(ws);
     if (!r)
         return;
-    r->failure.code = code;
-    r->failure.phase = wsock__public_phase(ws);
-    r->failure.operation = operation;
+    wsock__account_write(&r->why, code, wsock__public_phase(ws), format,
+                         args);
+    r->why.failure.operation = operation;
     if (ws->phase < WSOCK__PHASE_OPEN)
-        r->failure.operation = WSOCK_OPERATION_CONNECT;
-    vsnprintf(r->text, sizeof r->text, format, args);
+        r->why.failure.operation = WSOCK_OPERATION_CONNECT;
 }
 
 /* Record why the connection fails; what follows is the caller's business. */
@@ -2236,12 +2248,12 @@ static void wsock__note_io(wsock *ws, int code, int operation,
     r = ws->rare;
     if (!first || !r)
         return;
-    r->failure.os_code = f.os_code;
-    r->failure.tls_code = f.tls_code;
+    r->why.failure.os_code = f.os_code;
+    r->why.failure.tls_code = f.tls_code;
     if (f.phase)
-        r->failure.phase = f.phase;
+        r->why.failure.phase = f.phase;
     if (f.code) {
-        r->failure.code = f.code;
+        r->why.failure.code = f.code;
         ws->error = (int16_t)f.code;
     }
 }
@@ -4346,7 +4358,7 @@ static int wsock__fail(wsock *ws, int code, int close_code,
     wsock__note_v(ws, code, WSOCK_OPERATION_RECEIVE, format, args);
     va_end(args);
     if (ws->rare)
-        text = ws->rare->text;
+        text = ws->rare->why.text;
     size = strlen(text);
     if (size > WSOCK__CONTROL_MOST - 2)
         size = WSOCK__CONTROL_MOST - 2;
@@ -4384,7 +4396,7 @@ static int wsock__close_in(wsock *ws, const uint8_t *p, size_t n)
     if (ws->bits & WSOCK__WRITE_DEAD) {
         ws->error = 0; /* the peer said why, so this is how it ended */
         if (ws->rare)
-            wsock__account_clear(ws->rare);
+            wsock__account_clear(&ws->rare->why, ws->rare->reason);
     }
     /* Answer with the same code (RFC 6455 5.5.1), unless Close was sent. */
     if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)) &&
@@ -4726,10 +4738,10 @@ static void wsock__compose_answer(const wsock *ws, wsock__text *t,
                                 parts->body_size);
         return;
     }
-    if (r->failure.http_status) {
-        wsock__compose_refusal(t, r->failure.http_status,
+    if (r->why.failure.http_status) {
+        wsock__compose_refusal(t, r->why.failure.http_status,
                                !(ws->bits & WSOCK__NO_BODY), wsock__asks(ws),
-                               r->text);
+                               r->why.text);
         return;
     }
     if (t->at)
@@ -4750,7 +4762,7 @@ static int wsock__refuse(wsock *ws, int status, const char *format, ...)
     wsock__note_v(ws, WSOCK_REFUSED, WSOCK_OPERATION_CONNECT, format, args);
     va_end(args);
     if (r) {
-        r->failure.http_status = status;
+        r->why.failure.http_status = status;
         if (wsock__queue_head(ws, wsock__compose_answer) != WSOCK_OK)
             return WSOCK_REFUSED;
     }
@@ -5021,7 +5033,7 @@ static int wsock__judge_response(wsock *ws, wsock__facts *f)
 {
     char accept[29];
     int wrong = WSOCK_INVALID_HANDSHAKE;
-    ws->rare->failure.http_status = 101;
+    ws->rare->why.failure.http_status = 101;
     wsock__accept_value(accept, ws->rare->key);
     if (!f->upgrade)
         return wsock__handshake_failed(
@@ -5049,7 +5061,7 @@ static int wsock__judge_response(wsock *ws, wsock__facts *f)
             ws, WSOCK_UNSUPPORTED_SUBPROTOCOL,
             "the server chose a subprotocol that was not offered; see "
             "options.subprotocols");
-    ws->rare->failure.http_status = 0;
+    ws->rare->why.failure.http_status = 0;
     return WSOCK_OK;
 }
 
@@ -5068,7 +5080,7 @@ static int wsock__refused(wsock *ws, const char *line, int status,
                           const wsock__facts *f)
 {
     wsock__rare *r = ws->rare;
-    r->failure.http_status = status;
+    r->why.failure.http_status = status;
     r->body_left = -1; /* until the end of the stream */
     if (status < 200 || status == 204 || status == 304)
         r->body_left = 0; /* RFC 9112 6.3 */
@@ -5133,21 +5145,21 @@ static void wsock__keep_head(wsock *ws, const char *head, size_t size)
     r->head = (const char *)r->kept;
     r->head_size = size;
     if (ws->error)
-        r->failure.body = r->head + size;
+        r->why.failure.body = r->head + size;
 }
 
 /* Keep some of the body; 0: no more is wanted. */
 static int wsock__keep_body(wsock__rare *r, const uint8_t *p, size_t n)
 {
     size_t room = r->head ? r->kept_capacity - r->kept_size : 0;
-    if (room > WSOCK__BODY_MOST - r->failure.body_size)
-        room = WSOCK__BODY_MOST - r->failure.body_size;
+    if (room > WSOCK__BODY_MOST - r->why.failure.body_size)
+        room = WSOCK__BODY_MOST - r->why.failure.body_size;
     if (n > room)
         n = room;
     if (n)
         memmove(r->kept + r->kept_size, p, n);
     r->kept_size += n;
-    r->failure.body_size += n;
+    r->why.failure.body_size += n;
     return n < room;
 }
 
@@ -5300,7 +5312,7 @@ static void wsock__handshake_in(wsock *ws)
         wsock__fail(ws, WSOCK_NO_MEMORY, 0, "memory is out");
         return;
     }
-    if (r->failure.http_status) {
+    if (r->why.failure.http_status) {
         wsock__body_in(ws);
         return;
     }
@@ -9448,7 +9460,7 @@ WSOCK_API int wsock_respond(wsock *ws, int status,
         wsock__drop_output(ws, r);
         return r == WSOCK_WOULD_BLOCK ? WSOCK_TOO_BIG : r;
     }
-    ws->rare->failure.http_status = status;
+    ws->rare->why.failure.http_status = status;
     wsock__end(ws);
     if (ws->io)
         wsock__timer_start(ws, WSOCK__TIMER_STALL,
@@ -9702,11 +9714,11 @@ static const wsock_failure *wsock__why(const wsock *ws)
     if (!r && ws->error)
         return &wsock__out_of_memory;
     if (!r || !(ws->error || ws->close_sent || ws->close_received ||
-                r->failure.http_status))
+                r->why.failure.http_status))
         return &wsock__no_failure;
-    r->failure.close_sent = ws->close_sent;
-    r->failure.close_received = ws->close_received;
-    return &r->failure;
+    r->why.failure.close_sent = ws->close_sent;
+    r->why.failure.close_received = ws->close_received;
+    return &r->why.failure;
 }
 
 /* see the API section */
@@ -9948,13 +9960,15 @@ static void wsock__accept_all(wsock__loop *l)
     wsock__listener_check(l);
 }
 
+WSOCK__FORMAT(5, 6)
 static void wsock__server_failed(wsock_server *s, int code, int phase,
-                                 int os_code, const char *text)
+                                 int os_code, const char *format, ...)
 {
-    s->failure.code = code;
-    s->failure.phase = phase;
-    s->failure.os_code = os_code;
-    snprintf(s->text, sizeof s->text, "%s", text);
+    va_list args;
+    va_start(args, format);
+    wsock__account_write(&s->why, code, phase, format, args);
+    va_end(args);
+    s->why.failure.os_code = os_code;
 }
 
 /* Open the listening socket. */
@@ -9965,30 +9979,28 @@ static void wsock__server_open(wsock_server *s)
     wsock__addresses list;
     struct sockaddr_storage bound;
     socklen_t size = sizeof bound;
-    char text[192];
-    int r = wsock__known_host(&list, c->host, c->port, 1)
-                ? 0
-                : wsock__ask_system(c->host, c->port, 1, &list.list);
-    if (!list.first)
+    int r = 0, os_code;
+    if (!wsock__known_host(&list, c->host, c->port, 1)) {
+        r = wsock__ask_system(c->host, c->port, 1, &list.list);
         list.first = list.list;
+    }
     if (r != 0) {
-        snprintf(text, sizeof text, "no address for the name %.100s: %s",
-                 c->host, wsock__lookup_why(r, errno, &r));
-        wsock__server_failed(s, WSOCK_LOOKUP_FAILED, WSOCK_PHASE_LOOKUP, r,
-                             text);
+        const char *why = wsock__lookup_why(r, errno, &os_code);
+        wsock__server_failed(s, WSOCK_LOOKUP_FAILED, WSOCK_PHASE_LOOKUP,
+                             os_code, "no address for the name %.80s: %s",
+                             c->host, why);
         return;
     }
     l->listener = wsock__socket_listen(&list, c->o.backlog);
     if (l->listener < 0 || wsock__poller_open(l) < 0) {
-        r = errno;
-        snprintf(text, sizeof text, "cannot listen on %.100s port %d: %s",
-                 c->host, c->port, strerror(r));
-        wsock__server_failed(s, WSOCK_LISTEN_FAILED, WSOCK_PHASE_SETUP, r,
-                             text);
+        os_code = errno;
+        wsock__server_failed(s, WSOCK_LISTEN_FAILED, WSOCK_PHASE_SETUP,
+                             os_code, "cannot listen on %.80s port %d: %s",
+                             c->host, c->port, strerror(os_code));
     }
     wsock__addresses_free(&list);
     memset(&bound, 0, sizeof bound);
-    if (s->failure.code == 0 &&
+    if (s->why.failure.code == 0 &&
         getsockname(l->listener, (struct sockaddr *)(void *)&bound, &size) ==
             0)
         s->port = wsock__address_port(&bound);
@@ -10017,11 +10029,9 @@ WSOCK_API wsock_server *wsock_listen(const char *url,
     memset(s, 0, sizeof *s);
     wsock__loop_init(&s->loop, c, &p);
     s->loop.shared = 1;
-    s->failure.text = s->text;
-    s->failure.close_reason = "";
-    snprintf(s->text, sizeof s->text, "%s", wsock__no_failure.text);
+    wsock__account_clear(&s->why, "");
     if (p.code)
-        wsock__server_failed(s, p.code, WSOCK_PHASE_SETUP, 0, p.wrong);
+        wsock__server_failed(s, p.code, WSOCK_PHASE_SETUP, 0, "%s", p.wrong);
     else
         wsock__server_open(s);
     return s;
@@ -10034,8 +10044,8 @@ static int wsock__server_begin(wsock_server *s)
     if (l->ended && (l->ended->bits & WSOCK__SERVER_OWNED))
         wsock_free(l->ended);
     l->ended = NULL;
-    if (s->failure.code)
-        return s->failure.code;
+    if (s->why.failure.code)
+        return s->why.failure.code;
     return s->closing && l->live == 0 ? WSOCK_CLOSED : WSOCK_OK;
 }
 
@@ -10275,7 +10285,7 @@ WSOCK_API size_t wsock_server_watches(const wsock_server *s,
 /* see the API section */
 WSOCK_API int wsock_server_timeout(const wsock_server *s)
 {
-    if (!s || s->failure.code || (s->closing && s->loop.live == 0))
+    if (!s || s->why.failure.code || (s->closing && s->loop.live == 0))
         return 0;
     return wsock__loop_timeout(&s->loop);
 }
@@ -10448,8 +10458,8 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
     int r;
     if (!s || !ws)
         return WSOCK_NO_MEMORY;
-    if (s->failure.code)
-        return s->failure.code;
+    if (s->why.failure.code)
+        return s->why.failure.code;
     r = wsock__can_join(ws, s);
     if (r != WSOCK_OK)
         return r;
@@ -10490,8 +10500,8 @@ WSOCK_API int wsock_server_close(wsock_server *s)
     if (!s)
         return WSOCK_NO_MEMORY;
     l = &s->loop;
-    if (s->closing || s->failure.code)
-        return s->failure.code;
+    if (s->closing || s->why.failure.code)
+        return s->why.failure.code;
     s->closing = 1;
     l->routine = 0;
     close(l->listener);
@@ -10567,13 +10577,13 @@ WSOCK_API size_t wsock_server_count(const wsock_server *s)
 /* see the API section */
 WSOCK_API int wsock_server_error(const wsock_server *s)
 {
-    return s ? s->failure.code : WSOCK_NO_MEMORY;
+    return s ? s->why.failure.code : WSOCK_NO_MEMORY;
 }
 
 /* see the API section */
 WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *s)
 {
-    return s ? &s->failure : &wsock__out_of_memory;
+    return s ? &s->why.failure : &wsock__out_of_memory;
 }
 
 #undef WSOCK__LINUX
