@@ -2744,15 +2744,14 @@ static void wsock__compose_response(wsock__text *t, const wsock_options *o,
 static const char wsock__longest_refusal[] =
     "a line of sixty-four characters, which no refusal is longer than";
 
-/* The largest head that these options can make. */
-static size_t wsock__head_room(const wsock__plan *p, int role,
-                               const char *target, const char *host)
+/* The largest head that these options can make, beside host and target. */
+static size_t wsock__head_room(const wsock__plan *p, int role)
 {
     wsock__text t = {NULL, 0, 0}, refusal = {NULL, 0, 0};
     const char *const *list = p->o.subprotocols;
     const char *longest = NULL;
     if (role == WSOCK_CLIENT) {
-        wsock__compose_request(&t, &p->o, target, host,
+        wsock__compose_request(&t, &p->o, "/", "",
                                "012345678901234567890123");
         return t.size;
     }
@@ -2889,7 +2888,7 @@ static void wsock__plan_make(wsock__plan *p, int role, const char *url,
     wsock__put_strings(&t, p);
     p->config_size = sizeof(wsock__config) + t.size;
     if (!p->code)
-        p->head_size = wsock__head_room(p, role, "/", "");
+        p->head_size = wsock__head_room(p, role);
     p->head_size += p->url.target_size + p->url.host_size + 16;
     p->run_capacity = WSOCK__RUN_USUAL;
     if (p->o.memory)
@@ -4643,46 +4642,47 @@ typedef struct wsock__head_parts {
     size_t body_size; /* which it announces */
 } wsock__head_parts;
 
-typedef void wsock__composer(const wsock *ws, wsock__text *t,
-                             const wsock__head_parts *parts);
+static void wsock__compose_answer(const wsock *ws, wsock__text *t,
+                                  const wsock__head_parts *parts);
+
+static void wsock__compose(const wsock *ws, wsock__text *t,
+                           const wsock__head_parts *parts)
+{
+    const wsock__config *c = ws->config;
+    if (ws->role == WSOCK_SERVER)
+        wsock__compose_answer(ws, t, parts);
+    else
+        wsock__compose_request(t, &c->o, c->target, c->host_header,
+                               ws->rare->key);
+}
 
 /* Put a head at the end of the queue, as one block. */
-static int wsock__put_head(wsock *ws, wsock__composer *compose,
-                           const wsock__head_parts *parts)
+static int wsock__put_head(wsock *ws, const wsock__head_parts *parts)
 {
     wsock__text t = {NULL, 0, 0};
     wsock__item *block;
-    compose(ws, &t, parts); /* to measure it */
+    wsock__compose(ws, &t, parts); /* to measure it */
     block = wsock__queue_block(ws, t.size);
     if (!block)
         return ws->loop->fixed ? WSOCK_TOO_BIG : WSOCK_NO_MEMORY;
     t.at = (char *)wsock__block_bytes(block);
     t.capacity = t.size;
     t.size = 0;
-    compose(ws, &t, parts);
+    wsock__compose(ws, &t, parts);
     block->is_head = 1;
     return WSOCK_OK;
 }
 
 /* The same for the heads without which nothing goes on. */
-static int wsock__queue_head(wsock *ws, wsock__composer *compose)
+static int wsock__queue_head(wsock *ws)
 {
-    int r = wsock__put_head(ws, compose, NULL);
+    int r = wsock__put_head(ws, NULL);
     if (r == WSOCK_OK)
         return WSOCK_OK;
     wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_CONNECT,
                 "no memory for the handshake");
     wsock__done(ws);
     return WSOCK_NO_MEMORY;
-}
-
-static void wsock__compose_ours(const wsock *ws, wsock__text *t,
-                                const wsock__head_parts *parts)
-{
-    const wsock__config *c = ws->config;
-    (void)parts;
-    wsock__compose_request(t, &c->o, c->target, c->host_header,
-                           ws->rare->key);
 }
 
 static void wsock__threads_close(wsock__loop *l);
@@ -4716,7 +4716,7 @@ static void wsock__begin(wsock *ws)
         return;
     }
     wsock__base64(r->key, nonce, sizeof nonce); /* RFC 6455 4.1 item 7 */
-    wsock__queue_head(ws, wsock__compose_ours);
+    wsock__queue_head(ws);
 }
 
 /* ---- the server's side */
@@ -4763,7 +4763,7 @@ static int wsock__refuse(wsock *ws, int status, const char *format, ...)
     va_end(args);
     if (r) {
         r->why.failure.http_status = status;
-        if (wsock__queue_head(ws, wsock__compose_answer) != WSOCK_OK)
+        if (wsock__queue_head(ws) != WSOCK_OK)
             return WSOCK_REFUSED;
     }
     wsock__end(ws);
@@ -5008,7 +5008,7 @@ static int wsock__answer_request(wsock *ws, const char *head, size_t size,
     if (wsock__asks(ws))
         return wsock__ask(ws, head, size, 1);
     ws->subprotocol = (uint8_t)f->subprotocol;
-    code = wsock__queue_head(ws, wsock__compose_answer);
+    code = wsock__queue_head(ws);
     if (code == WSOCK_OK)
         wsock__opened(ws);
     return code;
@@ -5129,12 +5129,13 @@ static int wsock__answer_response(wsock *ws, const char *line,
 
 /* ---- heads from the wire */
 
-/* Move the refusing head to memory that lives until free, with room for the
- * start of the body. */
-static void wsock__keep_head(wsock *ws, const char *head, size_t size)
+/* Move the peer's head to memory that lives until free; a refusing one with
+ * room for the start of the body. */
+static void wsock__keep_head(wsock *ws)
 {
     wsock__rare *r = ws->rare;
-    size_t most = size;
+    const char *head = r->head;
+    size_t size = r->head_size, most = size;
     if (ws->error && !ws->loop->fixed)
         most += WSOCK__BODY_MOST;
     r->head = NULL;
@@ -5143,7 +5144,6 @@ static void wsock__keep_head(wsock *ws, const char *head, size_t size)
     memmove(r->kept, head, size);
     r->kept_size = size;
     r->head = (const char *)r->kept;
-    r->head_size = size;
     if (ws->error)
         r->why.failure.body = r->head + size;
 }
@@ -5333,7 +5333,7 @@ static void wsock__handshake_in(wsock *ws)
                ? wsock__answer_request(ws, head, packed, &facts)
                : wsock__answer_response(ws, head, &facts);
     if (ws->role == WSOCK_CLIENT && code < 0) {
-        wsock__keep_head(ws, head, packed);
+        wsock__keep_head(ws);
         if (ws->phase == WSOCK__PHASE_HANDSHAKE && r->body_left == 0)
             wsock__end(ws);
     } else if (code != WSOCK_OK) {
@@ -8187,9 +8187,8 @@ typedef struct wsock__receive {
     wsock_status *status;
 } wsock__receive;
 
-static int wsock__receive_end(wsock *ws, wsock__receive *r, unsigned kind)
+static int wsock__receive_end(wsock__receive *r, unsigned kind)
 {
-    (void)ws;
     r->status->bytes = r->filled;
     r->status->kind = kind;
     return 1;
@@ -8211,7 +8210,7 @@ static int wsock__receive_kept(wsock *ws, wsock__receive *r)
     if (in->read == in->size)
         wsock__message_give(ws);
     return r->filled == r->size
-               ? wsock__receive_end(ws, r, in->kind | WSOCK_FRAGMENT)
+               ? wsock__receive_end(r, in->kind | WSOCK_FRAGMENT)
                : 0;
 }
 
@@ -8229,7 +8228,7 @@ static int wsock__receive_piece(wsock *ws, wsock__receive *r)
             return code < 0 ? code : 0;
         memcpy(r->data, piece.data, piece.size);
         r->filled = piece.size;
-        return wsock__receive_end(ws, r, piece.kind);
+        return wsock__receive_end(r, piece.kind);
     }
     if (piece.size && piece.data != r->data + r->filled)
         memcpy(r->data + r->filled, piece.data, piece.size);
@@ -8237,7 +8236,7 @@ static int wsock__receive_piece(wsock *ws, wsock__receive *r)
     more = piece.last ? 0 : WSOCK_FRAGMENT;
     if (piece.last || r->filled == r->size ||
         (piece.size && (ws->config->o.flags & WSOCK_PARTS)))
-        return wsock__receive_end(ws, r, piece.kind | (unsigned)more);
+        return wsock__receive_end(r, piece.kind | (unsigned)more);
     return 0;
 }
 
@@ -8263,7 +8262,7 @@ static int wsock__receive_keep(wsock *ws, wsock__receive *r, int result)
     piece.size = r->filled;
     if (wsock__assemble(ws, &piece) == WSOCK_OK)
         return result;
-    wsock__receive_end(ws, r, ws->in->kind | WSOCK_FRAGMENT);
+    wsock__receive_end(r, ws->in->kind | WSOCK_FRAGMENT);
     return WSOCK_OK; /* it cannot be kept, so it is handed out now */
 }
 
@@ -8282,7 +8281,7 @@ static int wsock__receive_loop(wsock *ws, wsock__receive *r)
         if (ws->bits & WSOCK__CLOSE_RECEIVED) {
             ws->bits |= WSOCK__CLOSE_REPORTED;
             r->filled = 0;
-            wsock__receive_end(ws, r, WSOCK_CLOSE);
+            wsock__receive_end(r, WSOCK_CLOSE);
             return WSOCK_OK;
         }
         if (l->cancelled == WSOCK__CANCEL_TAKEN)
@@ -9402,7 +9401,7 @@ WSOCK_API int wsock_upgrade(wsock *ws, const char *subprotocol,
         return r;
     memset(&parts, 0, sizeof parts);
     parts.headers = headers;
-    r = wsock__put_head(ws, wsock__compose_answer, &parts);
+    r = wsock__put_head(ws, &parts);
     if (r != WSOCK_OK) {
         wsock__drop_subprotocol(ws);
         return r;
@@ -9453,7 +9452,7 @@ WSOCK_API int wsock_respond(wsock *ws, int status,
     if (strcmp(((const wsock_request *)(void *)ws->rare->kept)->method,
                "HEAD") == 0)
         size = 0; /* RFC 9110 9.3.2 */
-    r = wsock__put_head(ws, wsock__compose_answer, &parts);
+    r = wsock__put_head(ws, &parts);
     if (r == WSOCK_OK && size)
         r = wsock__queue_body(ws, body, size);
     if (r != WSOCK_OK) {
@@ -10173,7 +10172,7 @@ static wsock *wsock__detach(wsock *from)
         return NULL;
     c = ws->config;
     if (from->rare)
-        wsock__keep_head(from, from->rare->head, from->rare->head_size);
+        wsock__keep_head(from);
     wsock__leave(from);
     if (!wsock__unshare(from)) {
         wsock_free(ws);
@@ -10468,7 +10467,7 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
     if (ws->io && ws->phase > WSOCK__PHASE_OPENING)
         wsock__flush_references(ws);
     if (ws->rare && ws->rare->head && !ws->rare->kept)
-        wsock__keep_head(ws, ws->rare->head, ws->rare->head_size);
+        wsock__keep_head(ws);
     if (!wsock__stash(ws) || !wsock__move_io(ws))
         return WSOCK_NO_MEMORY;
     timer = ws->timer;
