@@ -1723,6 +1723,15 @@ static int wsock__is_value_char(char c)
     return ((unsigned char)c >= 0x20 && c != 0x7F) || c == '\t';
 }
 
+static int wsock__is_value(const char *s, size_t n)
+{
+    size_t i;
+    for (i = 0; i < n; i++)
+        if (!wsock__is_value_char(s[i]))
+            return 0;
+    return 1;
+}
+
 static const char wsock__base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -2460,46 +2469,42 @@ static int wsock__is_own_header(const char *s, size_t n)
     return 0;
 }
 
-static int wsock__is_value(const char *s)
-{
-    for (; *s; s++)
-        if (!wsock__is_value_char(*s))
-            return 0;
-    return 1;
-}
+static const char wsock__bad_value[] =
+    "has a control character (CR or LF?)";
 
 static void wsock__check_value(wsock__plan *p, const char *name,
                                const char *value)
 {
-    if (value && !wsock__is_value(value))
-        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
-                          "options.%s has a control character (CR or LF?)",
-                          name);
+    if (value && !wsock__is_value(value, strlen(value)))
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER, "options.%s %s", name,
+                          wsock__bad_value);
 }
 
-/* A list of "Name: value" that goes into our head. */
+/* What is wrong with a "Name: value" that is to go into our head; NULL:
+ * nothing. */
+static const char *wsock__header_wrong(const char *s)
+{
+    size_t n = strcspn(s, ":");
+    if (s[n] != ':' || !wsock__is_token(s, n))
+        return "is not \"Name: value\"";
+    if (wsock__is_own_header(s, n))
+        return "is written by the handshake itself";
+    return wsock__is_value(s, strlen(s)) ? NULL : wsock__bad_value;
+}
+
 static int wsock__headers_valid(const char *const *list)
 {
-    for (; list && *list; list++) {
-        size_t n = strcspn(*list, ":");
-        if ((*list)[n] != ':' || !wsock__is_token(*list, n) ||
-            wsock__is_own_header(*list, n) || !wsock__is_value(*list))
-            return 0;
-    }
-    return 1;
+    while (list && *list && !wsock__header_wrong(*list))
+        list++;
+    return !list || !*list;
 }
 
 static void wsock__check_header(wsock__plan *p, const char *s, int i)
 {
-    size_t n = strcspn(s, ":");
-    if (s[n] != ':' || !wsock__is_token(s, n))
+    const char *wrong = wsock__header_wrong(s);
+    if (wrong)
         wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
-                          "options.headers[%d] is not \"Name: value\"", i);
-    else if (wsock__is_own_header(s, n))
-        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
-                          "options.headers[%d]: %.*s is written by the "
-                          "handshake itself", i, (int)n, s);
-    wsock__check_value(p, "headers", s);
+                          "options.headers[%d] %s", i, wrong);
 }
 
 /* RFC 6455 4.1 item 10: subprotocols are tokens, each named once. */
@@ -2533,7 +2538,7 @@ static void wsock__check_extensions(wsock__plan *p)
     for (i = 0; list && list[i]; i++) {
         at = list[i];
         end = at + strlen(at);
-        if (!wsock__is_value(at) ||
+        if (!wsock__is_value(at, strlen(at)) ||
             wsock__extension_next(&at, end, &name, &n) != 1 || at != end)
             wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
                               "options.extensions[%d] is not \"name; "
@@ -3025,17 +3030,13 @@ static size_t wsock__trim(const char **s, size_t n)
 static int wsock__split_header(const char *line, size_t n, size_t *name_size,
                                const char **value, size_t *value_size)
 {
-    size_t i;
     const char *colon = (const char *)memchr(line, ':', n);
     if (!colon || !wsock__is_token(line, (size_t)(colon - line)))
         return 0;
     *name_size = (size_t)(colon - line);
     *value = colon + 1;
     *value_size = wsock__trim(value, n - *name_size - 1);
-    for (i = 0; i < *value_size; i++)
-        if (!wsock__is_value_char((*value)[i]))
-            return 0;
-    return 1;
+    return wsock__is_value(*value, *value_size);
 }
 
 /* Pack a complete head in place: the first line, then every header as two
@@ -3045,10 +3046,8 @@ static size_t wsock__head_pack(char *p, size_t n)
     size_t at, to, name_size, value_size;
     const char *value, *lf = (const char *)memchr(p, '\n', n);
     at = to = (size_t)(lf - p) - 1; /* the CR before it */
-    for (; to; to--) /* the first line: no control characters */
-        if (!wsock__is_value_char(p[to - 1]))
-            return 0;
-    to = at;
+    if (!wsock__is_value(p, to))
+        return 0;
     p[to++] = 0;
     at += 2;
     while (at + 2 < n) {
@@ -4486,6 +4485,16 @@ static inline void wsock__input(wsock *ws, uint8_t *bytes, size_t size)
     }
 }
 
+/* Put the tail into other memory; what was larger than its own goes back. */
+static void wsock__tail_move(wsock__loop *l, wsock__in *in, uint8_t *to,
+                             size_t capacity)
+{
+    if (in->tail != in->small)
+        wsock__buffer_give(l, in->tail, in->tail_capacity);
+    in->tail = to;
+    in->tail_capacity = capacity;
+}
+
 /* Room for `size` bytes in the tail, the first `keep` of which stand at
  * l->pos now.  0: no memory. */
 static int wsock__tail_room(wsock *ws, size_t keep, size_t size)
@@ -4499,9 +4508,7 @@ static int wsock__tail_room(wsock *ws, size_t keep, size_t size)
     if (size <= sizeof in->small && in->tail != in->small) {
         if (keep) /* little is left: the buffer is for larger things */
             memcpy(in->small, l->pos, keep);
-        wsock__buffer_give(l, in->tail, in->tail_capacity);
-        in->tail = in->small;
-        in->tail_capacity = sizeof in->small;
+        wsock__tail_move(l, in, in->small, sizeof in->small);
         return 1;
     }
     if (size <= in->tail_capacity) {
@@ -4514,10 +4521,7 @@ static int wsock__tail_room(wsock *ws, size_t keep, size_t size)
         return 0;
     if (keep)
         memcpy(p, l->pos, keep);
-    if (in->tail != in->small)
-        wsock__buffer_give(l, in->tail, in->tail_capacity);
-    in->tail = p;
-    in->tail_capacity = got;
+    wsock__tail_move(l, in, p, got);
     return 1;
 }
 
@@ -4569,11 +4573,7 @@ static void wsock__in_settle(wsock *ws)
         (l->pos >= in->tail && l->pos < in->tail + in->tail_capacity &&
          l->pos < l->end))
         return;
-    if (in->tail != in->small) {
-        wsock__buffer_give(l, in->tail, in->tail_capacity);
-        in->tail = in->small;
-        in->tail_capacity = sizeof in->small;
-    }
+    wsock__tail_move(l, in, in->small, sizeof in->small);
     if (in->in_frame || in->in_message || in->message)
         return;
     ws->in = NULL;
@@ -4615,8 +4615,7 @@ static void wsock__in_free(wsock *ws)
     if (!in)
         return;
     wsock__message_give(ws);
-    if (in->tail != in->small)
-        wsock__buffer_give(ws->loop, in->tail, in->tail_capacity);
+    wsock__tail_move(ws->loop, in, in->small, sizeof in->small);
     ws->in = NULL;
     wsock__pool_give(ws->loop, &ws->loop->ins, in);
 }
@@ -6191,6 +6190,16 @@ static int wsock__address_text(const struct sockaddr_storage *s, char *text,
     return n > 0 && (size_t)n < size ? WSOCK_OK : WSOCK_INVALID_PARAMETER;
 }
 
+/* Wait for one descriptor, -1: for none.  Returns what is ready. */
+static int wsock__poll_one(int fd, int events, int timeout)
+{
+    struct pollfd p;
+    p.fd = fd;
+    p.events = (short)events;
+    p.revents = 0;
+    return poll(&p, 1, timeout) > 0 ? p.revents : 0;
+}
+
 /* A descriptor pair that a signal handler can write to.  0, or -1. */
 static int wsock__wake_open(int *reader, int *writer)
 {
@@ -6400,7 +6409,7 @@ static void wsock__reading_ends(wsock__loop *l)
     if (!l->threaded)
         return;
     wsock__someone_left(l);
-    if (l->turn_write >= 0)
+    if (l->waiting && l->turn_write >= 0)
         wsock__wake(l->turn_write, WSOCK__WAKE_LOOK);
     if (l->waiting && l->io.wake)
         l->io.wake(l->io.user);
@@ -6642,13 +6651,9 @@ static void wsock__dial_more(wsock__dial *d)
 /* Has a connect ended?  0: not yet, 1: well; negative: it failed. */
 static int wsock__dial_check(wsock__dial *d, int fd)
 {
-    struct pollfd p;
     int error = 0;
     socklen_t size = sizeof error;
-    p.fd = fd;
-    p.events = POLLOUT;
-    p.revents = 0;
-    if (poll(&p, 1, 0) <= 0)
+    if (!wsock__poll_one(fd, POLLOUT, 0))
         return 0;
     if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
         error = errno;
@@ -7186,11 +7191,7 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
 /* Was wsock_wake() called meanwhile?  For waits that do not see it. */
 static void wsock__wake_look(wsock__loop *l)
 {
-    struct pollfd p;
-    p.fd = l->wake_read;
-    p.events = POLLIN;
-    p.revents = 0;
-    if (p.fd >= 0 && poll(&p, 1, 0) > 0)
+    if (wsock__poll_one(l->wake_read, POLLIN, 0))
         wsock__woken(l);
 }
 
@@ -7206,14 +7207,11 @@ enum { WSOCK__SLICE = 20 }; /* ms, where there is nothing to wait on */
 /* A blocking call on a transport that has no descriptor now: a short rest. */
 static void wsock__wait_slice(wsock__loop *l, int timeout)
 {
-    struct pollfd p;
-    p.fd = l->wake_read;
-    p.events = POLLIN;
-    p.revents = 0;
+    int fd = l->wake_read;
     if (timeout < 0 || timeout > WSOCK__SLICE)
         timeout = WSOCK__SLICE;
     wsock__wait_begins(l);
-    poll(&p, 1, timeout);
+    wsock__poll_one(fd, POLLIN, timeout);
     wsock__wait_ends(l);
 }
 
@@ -8017,10 +8015,7 @@ static size_t wsock__ahead_room(wsock *ws)
         if (!p)
             return 0;
         memcpy(p, in->tail, in->tail_size);
-        if (in->tail != in->small)
-            wsock__buffer_give(l, in->tail, in->tail_capacity);
-        in->tail = p;
-        in->tail_capacity = got;
+        wsock__tail_move(l, in, p, got);
     }
     need = in->tail_capacity - in->tail_size;
     return need < most ? need : most;
@@ -9318,12 +9313,8 @@ WSOCK_API int wsock_pause(wsock *ws, int on)
  * every poller has noticed. */
 static int wsock__has_left(const wsock *ws)
 {
-    struct pollfd p;
-    p.fd = ws->no_socket ? -1 : wsock__io_fd(ws);
-    p.events = 0;
-    p.revents = 0;
-    return p.fd >= 0 && poll(&p, 1, 0) > 0 &&
-           (p.revents & (POLLERR | POLLHUP));
+    int fd = ws->no_socket ? -1 : wsock__io_fd(ws);
+    return (wsock__poll_one(fd, 0, 0) & (POLLERR | POLLHUP)) != 0;
 }
 
 /* Can this request be answered?  WSOCK_CLOSED: it is too late. */
@@ -9613,7 +9604,7 @@ static size_t wsock__pack_listed(char *at, const char *first_line,
         wsock__put(&t, value, size);
         wsock__put(&t, "", 1);
     }
-    return wsock__is_value(first_line) ? t.size : 0;
+    return wsock__is_value(first_line, strlen(first_line)) ? t.size : 0;
 }
 
 /* Judge a packed head that the program gave. */
