@@ -2287,6 +2287,7 @@ typedef struct wsock__plan {
     size_t run_capacity, runs; /* of the send queue */
     size_t window, message, stage;
     size_t total;
+    int endless; /* no block holds what these options ask for */
 } wsock__plan;
 
 WSOCK__FORMAT(3, 4)
@@ -2549,6 +2550,22 @@ static void wsock__check_extensions(wsock__plan *p)
                           "options.extensions has more than 16 entries");
 }
 
+/* Sizes whose sum does not overflow.  With others the plan is one for the
+ * least, as nothing but the account of it will be asked for. */
+static void wsock__check_finite(wsock__plan *p)
+{
+    wsock_options *o = &p->o;
+    if (o->max_message <= WSOCK_UNLIMITED / 4 &&
+        o->max_header <= WSOCK_UNLIMITED / 32 &&
+        o->send_limit <= WSOCK_UNLIMITED / 8 &&
+        o->receive_buffer <= WSOCK_UNLIMITED / 4)
+        return;
+    wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                      "with options.memory every size is finite");
+    p->endless = 1;
+    o->max_message = o->max_header = o->send_limit = o->receive_buffer = 256;
+}
+
 static void wsock__check_options(wsock__plan *p)
 {
     const wsock_options *o = &p->o;
@@ -2573,12 +2590,8 @@ static void wsock__check_options(wsock__plan *p)
     wsock__check_extensions(p);
     wsock__check_value(p, "origin", o->origin);
     wsock__check_value(p, "user_agent", o->user_agent);
-    if (o->memory && (o->max_message > WSOCK_UNLIMITED / 4 ||
-                      o->max_header > WSOCK_UNLIMITED / 32 ||
-                      o->send_limit > WSOCK_UNLIMITED / 4 ||
-                      o->receive_buffer > WSOCK_UNLIMITED / 4))
-        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
-                          "with options.memory every size is finite");
+    if (o->memory)
+        wsock__check_finite(p);
 }
 
 /* ------------------------------------------------------- >>compose-head --
@@ -8502,12 +8515,7 @@ WSOCK_API size_t wsock_memory_needed(int role, const char *url,
         o = *options;
     o.memory = &p; /* any block will do */
     wsock__plan_make(&p, role, url, &o);
-    if (p.o.max_message > WSOCK_UNLIMITED / 4 ||
-        p.o.max_header > WSOCK_UNLIMITED / 32 ||
-        p.o.send_limit > WSOCK_UNLIMITED / 8 ||
-        p.o.receive_buffer > WSOCK_UNLIMITED / 4)
-        return 0;
-    return p.total;
+    return p.endless ? 0 : p.total;
 }
 
 /* Forget the subprotocol that was agreed on. */
