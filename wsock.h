@@ -416,7 +416,8 @@ typedef struct wsock_failure {
     int code;      /* WSOCK_OK after an orderly close, else what failed */
     int phase;     /* WSOCK_PHASE_... */
     int operation; /* WSOCK_OPERATION_... */
-    int os_code;   /* errno, WSAGetLastError() or getaddrinfo()'s code */
+    int os_code;   /* errno; WSAGetLastError(); or getaddrinfo()'s code, in
+                    * the phase LOOKUP, but for EAI_SYSTEM: then errno */
     int tls_code;
     int http_status;        /* of the response, received or sent */
     const char *body;       /* start of a refusing response's body, */
@@ -640,9 +641,13 @@ WSOCK_API int wsock_attach(wsock *ws, const wsock_io *io);
  *          blocking handle, which it cancels, have returned. */
 WSOCK_API void wsock_free(wsock *ws);
 
-/* wsock_memory_needed() -- bytes of options.memory that a connection with
- * these options takes.  memory and memory_size in them are ignored.  0 when
- * the sum overflows. */
+/* wsock_memory_needed() -- the least options.memory_size with which
+ * wsock_new(), given the same role, url and options, makes a connection
+ * (wsock_connect() is a client's).  The lists and strings in them count, too;
+ * memory and memory_size do not.  When something in them is not valid, it is
+ * what the handle takes that tells so.
+ * Returns  bytes; 0 when the sum overflows.
+ * Blocks   never.   Allocates: no. */
 WSOCK_API size_t wsock_memory_needed(int role, const char *url,
                                      const wsock_options *options);
 
@@ -799,8 +804,11 @@ WSOCK_API int wsock_timeout(const wsock *ws);
 WSOCK_API int wsock_flush(wsock *ws);
 
 /* wsock_pause() -- stop (on != 0) or resume reading a polled connection.
- * Messages that have been read already wait too.  Without I/O: wsock_next()
- * returns 0 meanwhile, and fed bytes stay lent until they are read.
+ * Messages that have been read already wait too, and so do the peer's Close
+ * and the end of its stream.  The handshake, sends, and events that do not
+ * come from the peer (OPEN, SENT, DRAIN) go on; wsock_close() resumes.
+ * Without I/O: wsock_next() has only those events meanwhile, and fed bytes
+ * stay lent until they are read.
  * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION on a blocking handle. */
 WSOCK_API int wsock_pause(wsock *ws, int on);
 
@@ -810,7 +818,9 @@ WSOCK_API int wsock_pause(wsock *ws, int on);
  *   bytes  in  `size` bytes; they are unmasked in place, and stay lent until
  *              wsock_next() returns 0 or less.  0 bytes: end of the stream
  * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION when the bytes fed before have
- *          not been read to the end, or the connection has a transport. */
+ *          not been read to the end, or the connection has a transport or is
+ *          in a server's loop.  Bytes behind a REQUEST are not read before it
+ *          is answered: until then not even the end is taken. */
 WSOCK_API int wsock_feed(wsock *ws, void *bytes, size_t size);
 
 /* wsock_next() -- read one event out of the fed bytes.
@@ -884,7 +894,8 @@ WSOCK_API int wsock_peer(const wsock *ws, char *text, size_t size);
 /* A pointer of yours: options.user at first. */
 WSOCK_API void *wsock_user(const wsock *ws);
 WSOCK_API void wsock_set_user(wsock *ws, void *user);
-/* The options in force, defaults filled in.  NULL for NULL. */
+/* The options in force, defaults filled in; they live until wsock_free(),
+ * those of a server's connection as long as the server.  NULL for NULL. */
 WSOCK_API const wsock_options *wsock_effective_options(const wsock *ws);
 /* A result as its name ("WSOCK_TIMED_OUT") and as one line of English. */
 WSOCK_API const char *wsock_result_name(int result);
