@@ -10513,9 +10513,9 @@ WSOCK_API int wsock_server_close(wsock_server *s)
         return s->why.failure.code;
     s->closing = 1;
     l->routine = 0;
+    wsock__listener_watch(l, 0); /* a child may hold it, too */
     close(l->listener);
     l->listener = -1;
-    l->listening = 0;
     wsock__listener_rest(l, 0);
     for (ws = l->all; ws; ws = ws->next)
         if (!(ws->bits & WSOCK__ASKED)) /* else the program has it still */
