@@ -10497,8 +10497,9 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
     if (timer != WSOCK__TIMER_NONE)
         wsock__timer_at(ws, timer, ws->timer_due);
     wsock__watch_all(ws);
-    wsock__list_work(ws, WSOCK__WORK_LOOK | WSOCK__WORK_READ);
-    return WSOCK_OK;
+    if (ws->io || ws->phase == WSOCK__PHASE_DONE)
+        wsock__list_work(ws, WSOCK__WORK_LOOK | WSOCK__WORK_READ);
+    return WSOCK_OK; /* else it has nothing to do before wsock_dial() */
 }
 
 /* see the API section */

@@ -808,9 +808,10 @@ TEST(a_wake_beside_an_event_is_not_lost)
     bytes_free(&frame);
 }
 
-/* A connection that was added before it has a transport is no core handle any
- * more: bytes fed to it would stand before those of all the others. */
-TEST(an_added_connection_takes_no_fed_bytes)
+/* A connection that was added before it has a transport is passed over until
+ * it has one; and it is no core handle any more: bytes fed to it would stand
+ * before those of all the others. */
+TEST(an_added_connection_without_a_transport)
 {
     wsock_options o = options_with(WSOCK_NONBLOCKING);
     test_system system;
@@ -826,6 +827,11 @@ TEST(an_added_connection_takes_no_fed_bytes)
     fd = peer_joins(server, &ws);
     added = wsock_new(WSOCK_CLIENT, "ws://127.0.0.1/", &o);
     CHECK_RESULT(wsock_server_add(server, added), WSOCK_OK);
+    no_event(server);
+    CHECK_RESULT(wsock_pause(added, 1), WSOCK_OK);
+    CHECK_RESULT(wsock_pause(added, 0), WSOCK_OK);
+    CHECK_RESULT(wsock_flush(added), WSOCK_INVALID_OPERATION);
+    no_event(server);
     CHECK_RESULT(wsock_feed(added, text, strlen(text)),
                  WSOCK_INVALID_OPERATION);
     CHECK_RESULT(wsock_next(added, &e), WSOCK_INVALID_OPERATION);
@@ -834,6 +840,8 @@ TEST(an_added_connection_takes_no_fed_bytes)
     frame_text(&frame, FIN | WSOCK_TEXT, 1, "as ever");
     raw_bytes(fd, &frame);
     CHECK(next_event(server, WSOCK_EVENT_MESSAGE, &e) == ws);
+    CHECK_RESULT(wsock_close(added, 0, NULL), WSOCK_OK);
+    CHECK(next_event(server, WSOCK_EVENT_CLOSE, &e) == added);
     wsock_free(added);
     wsock_server_free(server);
     close(fd);
@@ -1241,7 +1249,7 @@ static const test_case tests[] = {
     TEST_ENTRY(a_rejected_request_gives_its_slot_back),
     TEST_ENTRY(server_close_bounds_a_slow_response),
     TEST_ENTRY(a_wake_beside_an_event_is_not_lost),
-    TEST_ENTRY(an_added_connection_takes_no_fed_bytes),
+    TEST_ENTRY(an_added_connection_without_a_transport),
     TEST_ENTRY(head_out_of_a_large_head),
     TEST_ENTRY(head_in_twice_is_refused),
     TEST_ENTRY(respond_sends_the_options_headers),
