@@ -8652,8 +8652,11 @@ static int wsock__start(wsock *ws, const wsock_io *io, void *user)
     ws->no_socket = io != &wsock__dial_io;
     ws->phase = WSOCK__PHASE_OPENING;
     if (!l->shared && wsock__wake_open(&l->wake_read, &l->wake_write) < 0) {
+        int error = errno;
         wsock__note(ws, WSOCK_IO_ERROR, WSOCK_OPERATION_CONNECT,
-                    "no descriptor to be woken by: %s", strerror(errno));
+                    "no descriptor to be woken by: %s", strerror(error));
+        if (ws->rare)
+            ws->rare->why.failure.os_code = error;
         wsock__done(ws);
         return WSOCK_IO_ERROR;
     }
