@@ -430,7 +430,8 @@ typedef struct wsock_failure {
     int code;      /* WSOCK_OK after an orderly close, else what failed */
     int phase;     /* WSOCK_PHASE_... */
     int operation; /* WSOCK_OPERATION_... */
-    int os_code;   /* errno, WSAGetLastError() or getaddrinfo()'s code */
+    int os_code;   /* errno; WSAGetLastError(); or getaddrinfo()'s code, in
+                    * the phase LOOKUP, but for EAI_SYSTEM: then errno */
     int tls_code;
     int http_status;        /* of the response, received or sent */
     const char *body;       /* start of a refusing response's body, */
@@ -654,9 +655,13 @@ WSOCK_API int wsock_attach(wsock *ws, const wsock_io *io);
  *          blocking handle, which it cancels, have returned. */
 WSOCK_API void wsock_free(wsock *ws);
 
-/* wsock_memory_needed() -- bytes of options.memory that a connection with
- * these options takes.  memory and memory_size in them are ignored.  0 when
- * the sum overflows. */
+/* wsock_memory_needed() -- the least options.memory_size with which
+ * wsock_new(), given the same role, url and options, makes a connection
+ * (wsock_connect() is a client's).  The lists and strings in them count, too;
+ * memory and memory_size do not.  When something in them is not valid, it is
+ * what the handle takes that tells so.
+ * Returns  bytes; 0 when the sum overflows.
+ * Blocks   never.   Allocates: no. */
 WSOCK_API size_t wsock_memory_needed(int role, const char *url,
                                      const wsock_options *options);
 
@@ -813,8 +818,11 @@ WSOCK_API int wsock_timeout(const wsock *ws);
 WSOCK_API int wsock_flush(wsock *ws);
 
 /* wsock_pause() -- stop (on != 0) or resume reading a polled connection.
- * Messages that have been read already wait too.  Without I/O: wsock_next()
- * returns 0 meanwhile, and fed bytes stay lent until they are read.
+ * Messages that have been read already wait too, and so do the peer's Close
+ * and the end of its stream.  The handshake, sends, and events that do not
+ * come from the peer (OPEN, SENT, DRAIN) go on; wsock_close() resumes.
+ * Without I/O: wsock_next() has only those events meanwhile, and fed bytes
+ * stay lent until they are read.
  * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION on a blocking handle. */
 WSOCK_API int wsock_pause(wsock *ws, int on);
 
@@ -824,7 +832,9 @@ WSOCK_API int wsock_pause(wsock *ws, int on);
  *   bytes  in  `size` bytes; they are unmasked in place, and stay lent until
  *              wsock_next() returns 0 or less.  0 bytes: end of the stream
  * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION when the bytes fed before have
- *          not been read to the end, or the connection has a transport. */
+ *          not been read to the end, or the connection has a transport or is
+ *          in a server's loop.  Bytes behind a REQUEST are not read before it
+ *          is answered: until then not even the end is taken. */
 WSOCK_API int wsock_feed(wsock *ws, void *bytes, size_t size);
 
 /* wsock_next() -- read one event out of the fed bytes.
@@ -898,7 +908,8 @@ WSOCK_API int wsock_peer(const wsock *ws, char *text, size_t size);
 /* A pointer of yours: options.user at first. */
 WSOCK_API void *wsock_user(const wsock *ws);
 WSOCK_API void wsock_set_user(wsock *ws, void *user);
-/* The options in force, defaults filled in.  NULL for NULL. */
+/* The options in force, defaults filled in; they live until wsock_free(),
+ * those of a server's connection as long as the server.  NULL for NULL. */
 WSOCK_API const wsock_options *wsock_effective_options(const wsock *ws);
 /* A result as its name ("WSOCK_TIMED_OUT") and as one line of English. */
 WSOCK_API const char *wsock_result_name(int result);
@@ -1286,12 +1297,12 @@ static void wsock__condition_wake(wsock__condition *c)
     WakeAllConditionVariable(c);
 }
 
-/* A thread that nobody waits for.  0, or the system's code. */
+/* A thread that nobody waits for.  0, or -1 with the system's code. */
 static int wsock__thread_start(DWORD(WINAPI *run)(void *), void *argument)
 {
     HANDLE thread = CreateThread(NULL, 0, run, argument, 0, NULL);
     if (!thread)
-        return (int)GetLastError();
+        return -1; /* GetLastError() is WSAGetLastError() */
     CloseHandle(thread);
     return 0;
 }
@@ -1341,22 +1352,23 @@ static void wsock__condition_wake(wsock__condition *c)
 }
 
 /* A thread that nobody waits for, with all signals blocked: they are the
- * program's.  0, or the system's code. */
+ * program's.  0, or -1 with errno. */
 static int wsock__thread_start(void *(*run)(void *), void *argument)
 {
     pthread_attr_t attributes;
     pthread_t thread;
     sigset_t all, before;
-    int r = pthread_attr_init(&attributes);
-    if (r != 0)
-        return r;
+    int r;
+    if (pthread_attr_init(&attributes) != 0)
+        return -1;
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     r = pthread_create(&thread, &attributes, run, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
-    return r;
+    errno = r;
+    return r == 0 ? 0 : -1;
 }
 #endif
 
@@ -1552,10 +1564,15 @@ typedef struct wsock__in {
     uint8_t small[WSOCK__CONTROL_FRAME_MOST + 5]; /* frames' tails */
 } wsock__in;
 
-/* State that few connections have, or for a short time only. */
-typedef struct wsock__rare {
+/* Why something ended: what wsock_why() shows, and its line. */
+typedef struct wsock__account {
     wsock_failure failure;
     char text[160];
+} wsock__account;
+
+/* State that few connections have, or for a short time only. */
+typedef struct wsock__rare {
+    wsock__account why;
     char reason[WSOCK__CONTROL_MOST - 1]; /* the peer's, with NUL */
     uint8_t reason_size;
     char key[25];       /* client: Sec-WebSocket-Key */
@@ -1673,7 +1690,7 @@ struct wsock__loop {
     /* From here on for loops that do I/O: with WSOCK_CORE_ONLY there is no
      * memory behind this point, see wsock__loop_size(). */
     wsock__timers timers[WSOCK__TIMERS];
-    size_t timing;    /* timers that run, */
+    size_t timing;    /* timers that run, the listener's rest among them, */
     int64_t next_due; /* none of which is due before this */
     int64_t until;    /* how long the wait that is going on lasts */
     int64_t now;      /* when the kernel or a timer was last dealt with */
@@ -1707,8 +1724,7 @@ struct wsock__loop {
 
 struct wsock_server {
     wsock__loop loop;
-    wsock_failure failure;
-    char text[192];
+    wsock__account why;
     int port;
     int closing;
     int husk; /* freed, but for added connections that are not freed yet */
@@ -1717,6 +1733,13 @@ struct wsock_server {
 static inline int wsock__is_blocking(const wsock *ws)
 {
     return (ws->bits & WSOCK__BLOCKING) != 0;
+}
+
+/* Is it, or will it be with a transport?  Without threads the latter is not
+ * told before. */
+static int wsock__may_block(const wsock *ws)
+{
+    return ws->loop->threaded || wsock__is_blocking(ws);
 }
 
 /* ------------------------------------------------------------- >>memory -- */
@@ -1919,6 +1942,15 @@ static int wsock__is_value_char(char c)
     return ((unsigned char)c >= 0x20 && c != 0x7F) || c == '\t';
 }
 
+static int wsock__is_value(const char *s, size_t n)
+{
+    size_t i;
+    for (i = 0; i < n; i++)
+        if (!wsock__is_value_char(s[i]))
+            return 0;
+    return 1;
+}
+
 static const char wsock__base64_digits[] =
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -1971,19 +2003,26 @@ static void wsock__sha1_block(uint32_t h[5], const uint8_t *p)
         w[i] = wsock__rotate_left(
             w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
     for (i = 0; i < 80; i++) {
-        uint32_t f, k, t;
+        uint32_t t = wsock__rotate_left(a, 5) + e + w[i];
         if (i < 20)
-            f = (b & c) | (~b & d), k = 0x5A827999;
+            t += ((b & c) | (~b & d)) + 0x5A827999;
         else if (i < 40)
-            f = b ^ c ^ d, k = 0x6ED9EBA1;
+            t += (b ^ c ^ d) + 0x6ED9EBA1;
         else if (i < 60)
-            f = (b & c) | (b & d) | (c & d), k = 0x8F1BBCDC;
+            t += ((b & c) | (b & d) | (c & d)) + 0x8F1BBCDC;
         else
-            f = b ^ c ^ d, k = 0xCA62C1D6;
-        t = wsock__rotate_left(a, 5) + f + e + k + w[i];
-        e = d, d = c, c = wsock__rotate_left(b, 30), b = a, a = t;
+            t += (b ^ c ^ d) + 0xCA62C1D6;
+        e = d;
+        d = c;
+        c = wsock__rotate_left(b, 30);
+        b = a;
+        a = t;
     }
-    h[0] += a, h[1] += b, h[2] += c, h[3] += d, h[4] += e;
+    h[0] += a;
+    h[1] += b;
+    h[2] += c;
+    h[3] += d;
+    h[4] += e;
 }
 
 /* SHA-1 (FIPS 180-4), which the handshake uses as a checksum, not for
@@ -2147,33 +2186,60 @@ static inline wsock__lane wsock__lane_of(uint32_t key)
     return lane;
 }
 
+/* Four lanes, masked; and where they go. */
+typedef struct wsock__lanes {
+    wsock__lane a, b, c, d;
+} wsock__lanes;
+
+static inline wsock__lanes wsock__mask_lanes(const uint8_t *in, wsock__lane k)
+{
+    wsock__lanes x;
+    size_t size = sizeof k;
+    memcpy(&x.a, in, size);
+    memcpy(&x.b, in + size, size);
+    memcpy(&x.c, in + 2 * size, size);
+    memcpy(&x.d, in + 3 * size, size);
+    x.a ^= k;
+    x.b ^= k;
+    x.c ^= k;
+    x.d ^= k;
+    return x;
+}
+
+static inline void wsock__lanes_store(uint8_t *out, wsock__lanes x)
+{
+    size_t size = sizeof x.a;
+    memcpy(out, &x.a, size);
+    memcpy(out + size, &x.b, size);
+    memcpy(out + 2 * size, &x.c, size);
+    memcpy(out + 3 * size, &x.d, size);
+}
+
 /* out = in masked; the two are the same memory or do not overlap.  Whole
- * lanes, four a turn, then one that ends with the last byte, loaded first
- * for the same reason as above. */
+ * lanes, or four a turn, then one or four that end with the last byte, loaded
+ * first for the same reason as above. */
 static void wsock__mask(uint8_t *out, const uint8_t *in, size_t n,
                         uint32_t key)
 {
-    wsock__lane k, last, a, b, c, d;
-    size_t i = 0, size = sizeof k;
+    wsock__lane k, last_k, last, a;
+    size_t i = 0, size = sizeof k, four = 4 * size;
+    wsock__lanes ends;
     if (n < size) {
         wsock__mask_short(out, in, n, key);
         return;
     }
     k = wsock__lane_of(key);
-    memcpy(&last, in + n - size, size);
-    last ^= wsock__lane_of(wsock__mask_rotate(key, n));
-    for (; n - i >= 4 * size; i += 4 * size) {
-        memcpy(&a, in + i, size);
-        memcpy(&b, in + i + size, size);
-        memcpy(&c, in + i + 2 * size, size);
-        memcpy(&d, in + i + 3 * size, size);
-        a ^= k, b ^= k, c ^= k, d ^= k;
-        memcpy(out + i, &a, size);
-        memcpy(out + i + size, &b, size);
-        memcpy(out + i + 2 * size, &c, size);
-        memcpy(out + i + 3 * size, &d, size);
+    last_k = wsock__lane_of(wsock__mask_rotate(key, n));
+    if (n >= four) {
+        ends = wsock__mask_lanes(in + n - four, last_k);
+        for (; n - i > four; i += four)
+            wsock__lanes_store(out + i, wsock__mask_lanes(in + i, k));
+        wsock__lanes_store(out + n - four, ends);
+        return;
     }
-    for (; n - i >= size; i += size) {
+    memcpy(&last, in + n - size, size);
+    last ^= last_k;
+    for (; n - i > size; i += size) {
         memcpy(&a, in + i, size);
         a ^= k;
         memcpy(out + i, &a, size);
@@ -2305,12 +2371,21 @@ static const wsock_failure wsock__out_of_memory = {
     WSOCK_NO_MEMORY, 0, 0, 0, 0, 0, NULL, 0, 0, 0, "",
     "memory is out, or options.max_memory is reached"};
 
-static void wsock__account_clear(wsock__rare *r)
+static void wsock__account_clear(wsock__account *a, const char *reason)
 {
-    memset(&r->failure, 0, sizeof r->failure);
-    r->failure.close_reason = r->reason;
-    r->failure.text = r->text;
-    snprintf(r->text, sizeof r->text, "%s", wsock__no_failure.text);
+    memset(&a->failure, 0, sizeof a->failure);
+    a->failure.close_reason = reason;
+    a->failure.text = a->text;
+    snprintf(a->text, sizeof a->text, "%s", wsock__no_failure.text);
+}
+
+WSOCK__FORMAT(4, 0)
+static void wsock__account_write(wsock__account *a, int code, int phase,
+                                 const char *format, va_list args)
+{
+    a->failure.code = code;
+    a->failure.phase = phase;
+    vsnprintf(a->text, sizeof a->text, format, args);
 }
 
 static wsock__rare *wsock__rare_get(wsock *ws)
@@ -2322,10 +2397,10 @@ static wsock__rare *wsock__rare_get(wsock *ws)
     if (!r)
         return NULL;
     memset(r, 0, sizeof *r);
-    wsock__account_clear(r);
+    wsock__account_clear(&r->why, r->reason);
     if (ws->error) { /* noted while there was no room for more */
-        r->failure.code = ws->error;
-        snprintf(r->text, sizeof r->text, "%s",
+        r->why.failure.code = ws->error;
+        snprintf(r->why.text, sizeof r->why.text, "%s",
                  wsock_result_text(ws->error));
     }
     ws->rare = r;
@@ -2367,12 +2442,11 @@ static void wsock__note_v(wsock *ws, int code, int operation,
     r = wsock__rare_get(ws);
     if (!r)
         return;
-    r->failure.code = code;
-    r->failure.phase = wsock__public_phase(ws);
-    r->failure.operation = operation;
+    wsock__account_write(&r->why, code, wsock__public_phase(ws), format,
+                         args);
+    r->why.failure.operation = operation;
     if (ws->phase < WSOCK__PHASE_OPEN)
-        r->failure.operation = WSOCK_OPERATION_CONNECT;
-    vsnprintf(r->text, sizeof r->text, format, args);
+        r->why.failure.operation = WSOCK_OPERATION_CONNECT;
 }
 
 /* Record why the connection fails; what follows is the caller's business. */
@@ -2402,12 +2476,14 @@ static void wsock__note_io(wsock *ws, int code, int operation,
     r = ws->rare;
     if (!first || !r)
         return;
-    r->failure.os_code = f.os_code;
-    r->failure.tls_code = f.tls_code;
+    r->why.failure.os_code = f.os_code;
+    r->why.failure.tls_code = f.tls_code;
     if (f.phase)
-        r->failure.phase = f.phase;
-    if (f.code)
-        r->failure.code = f.code, ws->error = (int16_t)f.code;
+        r->why.failure.phase = f.phase;
+    if (f.code) {
+        r->why.failure.code = f.code;
+        ws->error = (int16_t)f.code;
+    }
 }
 
 /* ------------------------------------------------------------ >>options --
@@ -2430,6 +2506,7 @@ typedef struct wsock__plan {
     size_t run_capacity, runs; /* of the send queue */
     size_t window, message, stage;
     size_t total;
+    int endless; /* no block holds what these options ask for */
 } wsock__plan;
 
 WSOCK__FORMAT(3, 4)
@@ -2612,46 +2689,42 @@ static int wsock__is_own_header(const char *s, size_t n)
     return 0;
 }
 
-static int wsock__is_value(const char *s)
-{
-    for (; *s; s++)
-        if (!wsock__is_value_char(*s))
-            return 0;
-    return 1;
-}
+static const char wsock__bad_value[] =
+    "has a control character (CR or LF?)";
 
 static void wsock__check_value(wsock__plan *p, const char *name,
                                const char *value)
 {
-    if (value && !wsock__is_value(value))
-        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
-                          "options.%s has a control character (CR or LF?)",
-                          name);
+    if (value && !wsock__is_value(value, strlen(value)))
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER, "options.%s %s", name,
+                          wsock__bad_value);
 }
 
-/* A list of "Name: value" that goes into our head. */
+/* What is wrong with a "Name: value" that is to go into our head; NULL:
+ * nothing. */
+static const char *wsock__header_wrong(const char *s)
+{
+    size_t n = strcspn(s, ":");
+    if (s[n] != ':' || !wsock__is_token(s, n))
+        return "is not \"Name: value\"";
+    if (wsock__is_own_header(s, n))
+        return "is written by the handshake itself";
+    return wsock__is_value(s, strlen(s)) ? NULL : wsock__bad_value;
+}
+
 static int wsock__headers_valid(const char *const *list)
 {
-    for (; list && *list; list++) {
-        size_t n = strcspn(*list, ":");
-        if ((*list)[n] != ':' || !wsock__is_token(*list, n) ||
-            wsock__is_own_header(*list, n) || !wsock__is_value(*list))
-            return 0;
-    }
-    return 1;
+    while (list && *list && !wsock__header_wrong(*list))
+        list++;
+    return !list || !*list;
 }
 
 static void wsock__check_header(wsock__plan *p, const char *s, int i)
 {
-    size_t n = strcspn(s, ":");
-    if (s[n] != ':' || !wsock__is_token(s, n))
+    const char *wrong = wsock__header_wrong(s);
+    if (wrong)
         wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
-                          "options.headers[%d] is not \"Name: value\"", i);
-    else if (wsock__is_own_header(s, n))
-        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
-                          "options.headers[%d]: %.*s is written by the "
-                          "handshake itself", i, (int)n, s);
-    wsock__check_value(p, "headers", s);
+                          "options.headers[%d] %s", i, wrong);
 }
 
 /* RFC 6455 4.1 item 10: subprotocols are tokens, each named once. */
@@ -2685,7 +2758,7 @@ static void wsock__check_extensions(wsock__plan *p)
     for (i = 0; list && list[i]; i++) {
         at = list[i];
         end = at + strlen(at);
-        if (!wsock__is_value(at) ||
+        if (!wsock__is_value(at, strlen(at)) ||
             wsock__extension_next(&at, end, &name, &n) != 1 || at != end)
             wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
                               "options.extensions[%d] is not \"name; "
@@ -2694,6 +2767,22 @@ static void wsock__check_extensions(wsock__plan *p)
     if (i > 16)
         wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
                           "options.extensions has more than 16 entries");
+}
+
+/* Sizes whose sum does not overflow.  With others the plan is one for the
+ * least, as nothing but the account of it will be asked for. */
+static void wsock__check_finite(wsock__plan *p)
+{
+    wsock_options *o = &p->o;
+    if (o->max_message <= WSOCK_UNLIMITED / 4 &&
+        o->max_header <= WSOCK_UNLIMITED / 32 &&
+        o->send_limit <= WSOCK_UNLIMITED / 8 &&
+        o->receive_buffer <= WSOCK_UNLIMITED / 4)
+        return;
+    wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                      "with options.memory every size is finite");
+    p->endless = 1;
+    o->max_message = o->max_header = o->send_limit = o->receive_buffer = 256;
 }
 
 static void wsock__check_options(wsock__plan *p)
@@ -2720,12 +2809,8 @@ static void wsock__check_options(wsock__plan *p)
     wsock__check_extensions(p);
     wsock__check_value(p, "origin", o->origin);
     wsock__check_value(p, "user_agent", o->user_agent);
-    if (o->memory && (o->max_message > WSOCK_UNLIMITED / 4 ||
-                      o->max_header > WSOCK_UNLIMITED / 32 ||
-                      o->send_limit > WSOCK_UNLIMITED / 4 ||
-                      o->receive_buffer > WSOCK_UNLIMITED / 4))
-        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
-                          "with options.memory every size is finite");
+    if (o->memory)
+        wsock__check_finite(p);
 }
 
 /* ------------------------------------------------------- >>compose-head --
@@ -2896,15 +2981,14 @@ static void wsock__compose_response(wsock__text *t, const wsock_options *o,
 static const char wsock__longest_refusal[] =
     "a line of sixty-four characters, which no refusal is longer than";
 
-/* The largest head that these options can make. */
-static size_t wsock__head_room(const wsock__plan *p, int role,
-                               const char *target, const char *host)
+/* The largest head that these options can make, beside host and target. */
+static size_t wsock__head_room(const wsock__plan *p, int role)
 {
     wsock__text t = {NULL, 0, 0}, refusal = {NULL, 0, 0};
     const char *const *list = p->o.subprotocols;
     const char *longest = NULL;
     if (role == WSOCK_CLIENT) {
-        wsock__compose_request(&t, &p->o, target, host,
+        wsock__compose_request(&t, &p->o, "/", "",
                                "012345678901234567890123");
         return t.size;
     }
@@ -3034,12 +3118,14 @@ static void wsock__plan_make(wsock__plan *p, int role, const char *url,
         wsock__plan_wrong(p, WSOCK_INVALID_URL, "the URL's port is 0");
     wsock__defaults(p);
     wsock__check_options(p);
-    if (p->code) /* nothing of a broken URL goes further */
-        memset(&p->url, 0, sizeof p->url), p->url.host = p->url.target = "";
+    if (p->code) { /* nothing of a broken URL goes further */
+        memset(&p->url, 0, sizeof p->url);
+        p->url.host = p->url.target = "";
+    }
     wsock__put_strings(&t, p);
     p->config_size = sizeof(wsock__config) + t.size;
     if (!p->code)
-        p->head_size = wsock__head_room(p, role, "/", "");
+        p->head_size = wsock__head_room(p, role);
     p->head_size += p->url.target_size + p->url.host_size + 16;
     p->run_capacity = WSOCK__RUN_USUAL;
     if (p->o.memory)
@@ -3062,8 +3148,10 @@ static void wsock__config_init(wsock__config *c, const wsock__plan *p)
     c->system = defaults;
     if (s) {
         c->system = *s;
-        if (!s->alloc || !s->free)
-            c->system.alloc = defaults.alloc, c->system.free = defaults.free;
+        if (!s->alloc || !s->free) {
+            c->system.alloc = defaults.alloc;
+            c->system.free = defaults.free;
+        }
         if (!s->now)
             c->system.now = defaults.now;
         if (!s->random)
@@ -3163,8 +3251,8 @@ static int wsock__head_plausible(const uint8_t *p, size_t n, int role)
 
 static size_t wsock__trim(const char **s, size_t n)
 {
-    while (n && (**s == ' ' || **s == '\t'))
-        (*s)++, n--;
+    for (; n && (**s == ' ' || **s == '\t'); n--)
+        (*s)++;
     while (n && ((*s)[n - 1] == ' ' || (*s)[n - 1] == '\t'))
         n--;
     return n;
@@ -3174,17 +3262,13 @@ static size_t wsock__trim(const char **s, size_t n)
 static int wsock__split_header(const char *line, size_t n, size_t *name_size,
                                const char **value, size_t *value_size)
 {
-    size_t i;
     const char *colon = (const char *)memchr(line, ':', n);
     if (!colon || !wsock__is_token(line, (size_t)(colon - line)))
         return 0;
     *name_size = (size_t)(colon - line);
     *value = colon + 1;
     *value_size = wsock__trim(value, n - *name_size - 1);
-    for (i = 0; i < *value_size; i++)
-        if (!wsock__is_value_char((*value)[i]))
-            return 0;
-    return 1;
+    return wsock__is_value(*value, *value_size);
 }
 
 /* Pack a complete head in place: the first line, then every header as two
@@ -3194,10 +3278,8 @@ static size_t wsock__head_pack(char *p, size_t n)
     size_t at, to, name_size, value_size;
     const char *value, *lf = (const char *)memchr(p, '\n', n);
     at = to = (size_t)(lf - p) - 1; /* the CR before it */
-    for (; to; to--) /* the first line: no control characters */
-        if (!wsock__is_value_char(p[to - 1]))
-            return 0;
-    to = at;
+    if (!wsock__is_value(p, to))
+        return 0;
     p[to++] = 0;
     at += 2;
     while (at + 2 < n) {
@@ -3908,13 +3990,12 @@ WSOCK__INLINE void wsock__frame_into(wsock *ws, wsock__item *run,
     uint8_t *p = (uint8_t *)(run + 1) + run->size;
     size_t n = wsock__frame_write(p, (uint8_t)first, size,
                                   ws->role == WSOCK_CLIENT, key);
+    run->size += n + size;
+    ws->out->queued += n + size;
     if (key)
         wsock__mask(p + n, (const uint8_t *)data, size, key);
     else if (size)
         memcpy(p + n, data, size);
-    n += size;
-    run->size += n;
-    ws->out->queued += n;
 }
 
 /* The usual case: a frame that is copied whole into one run.  1: done; 0:
@@ -4069,6 +4150,13 @@ static int64_t wsock__now(const wsock__loop *l)
     return l->config->system.now(l->config->system.user);
 }
 
+/* One more runs. */
+static void wsock__timing_more(wsock__loop *l, int64_t due)
+{
+    if (l->timing++ == 0 || due < l->next_due)
+        l->next_due = due;
+}
+
 /* Let the timer of a connection be this one, due at `due`.  It belongs behind
  * all that are due before: at the end, if all run equally long. */
 static void wsock__timer_at(wsock *ws, unsigned timer, int64_t due)
@@ -4078,8 +4166,7 @@ static void wsock__timer_at(wsock *ws, unsigned timer, int64_t due)
     wsock__timer_stop(ws);
     for (after = list->last; after && after->timer_due > due;)
         after = after->timer_prev;
-    if (ws->loop->timing++ == 0 || due < ws->loop->next_due)
-        ws->loop->next_due = due;
+    wsock__timing_more(ws->loop, due);
     ws->timer = (uint8_t)timer;
     ws->timer_due = due;
     ws->timer_prev = after;
@@ -4501,7 +4588,7 @@ static int wsock__fail(wsock *ws, int code, int close_code,
     wsock__note_v(ws, code, WSOCK_OPERATION_RECEIVE, format, args);
     va_end(args);
     if (ws->rare)
-        text = ws->rare->text;
+        text = ws->rare->why.text;
     size = strlen(text);
     if (size > WSOCK__CONTROL_MOST - 2)
         size = WSOCK__CONTROL_MOST - 2;
@@ -4539,7 +4626,7 @@ static int wsock__close_in(wsock *ws, const uint8_t *p, size_t n)
     if (ws->bits & WSOCK__WRITE_DEAD) {
         ws->error = 0; /* the peer said why, so this is how it ended */
         if (ws->rare)
-            wsock__account_clear(ws->rare);
+            wsock__account_clear(&ws->rare->why, ws->rare->reason);
     }
     /* Answer with the same code (RFC 6455 5.5.1), unless Close was sent. */
     if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)) &&
@@ -4630,6 +4717,16 @@ static inline void wsock__input(wsock *ws, uint8_t *bytes, size_t size)
     }
 }
 
+/* Put the tail into other memory; what was larger than its own goes back. */
+static void wsock__tail_move(wsock__loop *l, wsock__in *in, uint8_t *to,
+                             size_t capacity)
+{
+    if (in->tail != in->small)
+        wsock__buffer_give(l, in->tail, in->tail_capacity);
+    in->tail = to;
+    in->tail_capacity = capacity;
+}
+
 /* Room for `size` bytes in the tail, the first `keep` of which stand at
  * l->pos now.  0: no memory. */
 static int wsock__tail_room(wsock *ws, size_t keep, size_t size)
@@ -4643,9 +4740,7 @@ static int wsock__tail_room(wsock *ws, size_t keep, size_t size)
     if (size <= sizeof in->small && in->tail != in->small) {
         if (keep) /* little is left: the buffer is for larger things */
             memcpy(in->small, l->pos, keep);
-        wsock__buffer_give(l, in->tail, in->tail_capacity);
-        in->tail = in->small;
-        in->tail_capacity = sizeof in->small;
+        wsock__tail_move(l, in, in->small, sizeof in->small);
         return 1;
     }
     if (size <= in->tail_capacity) {
@@ -4658,10 +4753,7 @@ static int wsock__tail_room(wsock *ws, size_t keep, size_t size)
         return 0;
     if (keep)
         memcpy(p, l->pos, keep);
-    if (in->tail != in->small)
-        wsock__buffer_give(l, in->tail, in->tail_capacity);
-    in->tail = p;
-    in->tail_capacity = got;
+    wsock__tail_move(l, in, p, got);
     return 1;
 }
 
@@ -4713,11 +4805,7 @@ static void wsock__in_settle(wsock *ws)
         (l->pos >= in->tail && l->pos < in->tail + in->tail_capacity &&
          l->pos < l->end))
         return;
-    if (in->tail != in->small) {
-        wsock__buffer_give(l, in->tail, in->tail_capacity);
-        in->tail = in->small;
-        in->tail_capacity = sizeof in->small;
-    }
+    wsock__tail_move(l, in, in->small, sizeof in->small);
     if (in->in_frame || in->in_message || in->message)
         return;
     ws->in = NULL;
@@ -4759,8 +4847,7 @@ static void wsock__in_free(wsock *ws)
     if (!in)
         return;
     wsock__message_give(ws);
-    if (in->tail != in->small)
-        wsock__buffer_give(ws->loop, in->tail, in->tail_capacity);
+    wsock__tail_move(ws->loop, in, in->small, sizeof in->small);
     ws->in = NULL;
     wsock__pool_give(ws->loop, &ws->loop->ins, in);
 }
@@ -4786,46 +4873,47 @@ typedef struct wsock__head_parts {
     size_t body_size; /* which it announces */
 } wsock__head_parts;
 
-typedef void wsock__composer(const wsock *ws, wsock__text *t,
-                             const wsock__head_parts *parts);
+static void wsock__compose_answer(const wsock *ws, wsock__text *t,
+                                  const wsock__head_parts *parts);
+
+static void wsock__compose(const wsock *ws, wsock__text *t,
+                           const wsock__head_parts *parts)
+{
+    const wsock__config *c = ws->config;
+    if (ws->role == WSOCK_SERVER)
+        wsock__compose_answer(ws, t, parts);
+    else
+        wsock__compose_request(t, &c->o, c->target, c->host_header,
+                               ws->rare->key);
+}
 
 /* Put a head at the end of the queue, as one block. */
-static int wsock__put_head(wsock *ws, wsock__composer *compose,
-                           const wsock__head_parts *parts)
+static int wsock__put_head(wsock *ws, const wsock__head_parts *parts)
 {
     wsock__text t = {NULL, 0, 0};
     wsock__item *block;
-    compose(ws, &t, parts); /* to measure it */
+    wsock__compose(ws, &t, parts); /* to measure it */
     block = wsock__queue_block(ws, t.size);
     if (!block)
         return ws->loop->fixed ? WSOCK_TOO_BIG : WSOCK_NO_MEMORY;
     t.at = (char *)wsock__block_bytes(block);
     t.capacity = t.size;
     t.size = 0;
-    compose(ws, &t, parts);
+    wsock__compose(ws, &t, parts);
     block->is_head = 1;
     return WSOCK_OK;
 }
 
 /* The same for the heads without which nothing goes on. */
-static int wsock__queue_head(wsock *ws, wsock__composer *compose)
+static int wsock__queue_head(wsock *ws)
 {
-    int r = wsock__put_head(ws, compose, NULL);
+    int r = wsock__put_head(ws, NULL);
     if (r == WSOCK_OK)
         return WSOCK_OK;
     wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_CONNECT,
                 "no memory for the handshake");
     wsock__done(ws);
     return WSOCK_NO_MEMORY;
-}
-
-static void wsock__compose_ours(const wsock *ws, wsock__text *t,
-                                const wsock__head_parts *parts)
-{
-    const wsock__config *c = ws->config;
-    (void)parts;
-    wsock__compose_request(t, &c->o, c->target, c->host_header,
-                           ws->rare->key);
 }
 
 static void wsock__threads_close(wsock__loop *l);
@@ -4859,7 +4947,7 @@ static void wsock__begin(wsock *ws)
         return;
     }
     wsock__base64(r->key, nonce, sizeof nonce); /* RFC 6455 4.1 item 7 */
-    wsock__queue_head(ws, wsock__compose_ours);
+    wsock__queue_head(ws);
 }
 
 /* ---- the server's side */
@@ -4881,16 +4969,16 @@ static void wsock__compose_answer(const wsock *ws, wsock__text *t,
                                 parts->body_size);
         return;
     }
-    if (r->failure.http_status) {
-        wsock__compose_refusal(t, r->failure.http_status,
+    if (r->why.failure.http_status) {
+        wsock__compose_refusal(t, r->why.failure.http_status,
                                !(ws->bits & WSOCK__NO_BODY), wsock__asks(ws),
-                               r->text);
+                               r->why.text);
         return;
     }
     if (t->at)
         wsock__accept_value(accept, r->key);
     else /* it is only measured */
-        memset(accept, 'A', sizeof accept - 1), accept[28] = 0;
+        snprintf(accept, sizeof accept, "%028d", 0);
     wsock__compose_accept(t, o, accept, wsock_subprotocol(ws),
                           ws->extensions, parts ? parts->headers : NULL);
 }
@@ -4905,8 +4993,8 @@ static int wsock__refuse(wsock *ws, int status, const char *format, ...)
     wsock__note_v(ws, WSOCK_REFUSED, WSOCK_OPERATION_CONNECT, format, args);
     va_end(args);
     if (r) {
-        r->failure.http_status = status;
-        if (wsock__queue_head(ws, wsock__compose_answer) != WSOCK_OK)
+        r->why.failure.http_status = status;
+        if (wsock__queue_head(ws) != WSOCK_OK)
             return WSOCK_REFUSED;
     }
     wsock__end(ws);
@@ -4916,7 +5004,7 @@ static int wsock__refuse(wsock *ws, int status, const char *format, ...)
 /* A path with its query, or an absolute http URI (RFC 6455 4.2.1 item 1). */
 static int wsock__is_target(const char *s, size_t n)
 {
-    size_t i, host;
+    size_t i, host = 0;
     for (i = 0; i < n; i++)
         if ((unsigned char)s[i] <= ' ' || s[i] == 0x7F || s[i] == '#')
             return 0;
@@ -5151,7 +5239,7 @@ static int wsock__answer_request(wsock *ws, const char *head, size_t size,
     if (wsock__asks(ws))
         return wsock__ask(ws, head, size, 1);
     ws->subprotocol = (uint8_t)f->subprotocol;
-    code = wsock__queue_head(ws, wsock__compose_answer);
+    code = wsock__queue_head(ws);
     if (code == WSOCK_OK)
         wsock__opened(ws);
     return code;
@@ -5176,7 +5264,7 @@ static int wsock__judge_response(wsock *ws, wsock__facts *f)
 {
     char accept[29];
     int wrong = WSOCK_INVALID_HANDSHAKE;
-    ws->rare->failure.http_status = 101;
+    ws->rare->why.failure.http_status = 101;
     wsock__accept_value(accept, ws->rare->key);
     if (!f->upgrade)
         return wsock__handshake_failed(
@@ -5204,7 +5292,7 @@ static int wsock__judge_response(wsock *ws, wsock__facts *f)
             ws, WSOCK_UNSUPPORTED_SUBPROTOCOL,
             "the server chose a subprotocol that was not offered; see "
             "options.subprotocols");
-    ws->rare->failure.http_status = 0;
+    ws->rare->why.failure.http_status = 0;
     return WSOCK_OK;
 }
 
@@ -5223,7 +5311,7 @@ static int wsock__refused(wsock *ws, const char *line, int status,
                           const wsock__facts *f)
 {
     wsock__rare *r = ws->rare;
-    r->failure.http_status = status;
+    r->why.failure.http_status = status;
     r->body_left = -1; /* until the end of the stream */
     if (status < 200 || status == 204 || status == 304)
         r->body_left = 0; /* RFC 9112 6.3 */
@@ -5272,12 +5360,13 @@ static int wsock__answer_response(wsock *ws, const char *line,
 
 /* ---- heads from the wire */
 
-/* Move the refusing head to memory that lives until free, with room for the
- * start of the body. */
-static void wsock__keep_head(wsock *ws, const char *head, size_t size)
+/* Move the peer's head to memory that lives until free; a refusing one with
+ * room for the start of the body. */
+static void wsock__keep_head(wsock *ws)
 {
     wsock__rare *r = ws->rare;
-    size_t most = size;
+    const char *head = r->head;
+    size_t size = r->head_size, most = size;
     if (ws->error && !ws->loop->fixed)
         most += WSOCK__BODY_MOST;
     r->head = NULL;
@@ -5286,23 +5375,22 @@ static void wsock__keep_head(wsock *ws, const char *head, size_t size)
     memmove(r->kept, head, size);
     r->kept_size = size;
     r->head = (const char *)r->kept;
-    r->head_size = size;
     if (ws->error)
-        r->failure.body = r->head + size;
+        r->why.failure.body = r->head + size;
 }
 
 /* Keep some of the body; 0: no more is wanted. */
 static int wsock__keep_body(wsock__rare *r, const uint8_t *p, size_t n)
 {
     size_t room = r->head ? r->kept_capacity - r->kept_size : 0;
-    if (room > WSOCK__BODY_MOST - r->failure.body_size)
-        room = WSOCK__BODY_MOST - r->failure.body_size;
+    if (room > WSOCK__BODY_MOST - r->why.failure.body_size)
+        room = WSOCK__BODY_MOST - r->why.failure.body_size;
     if (n > room)
         n = room;
     if (n)
         memmove(r->kept + r->kept_size, p, n);
     r->kept_size += n;
-    r->failure.body_size += n;
+    r->why.failure.body_size += n;
     return n < room;
 }
 
@@ -5312,8 +5400,7 @@ static int wsock__chunk_byte(wsock__rare *r, char c)
 {
     const char *hex = "0123456789abcdef", *digit;
     digit = c ? strchr(hex, wsock__lower(c)) : NULL;
-    switch (r->chunk) {
-    case WSOCK__CHUNK_SIZE:
+    if (r->chunk == WSOCK__CHUNK_SIZE) {
         if (digit && r->body_left < INT64_MAX / 16 - 16) {
             r->body_left = (r->body_left < 0 ? 0 : r->body_left * 16) +
                            (digit - hex);
@@ -5322,18 +5409,17 @@ static int wsock__chunk_byte(wsock__rare *r, char c)
         if (digit || r->body_left <= 0)
             return 0;
         r->chunk = WSOCK__CHUNK_LINE;
-        /* fall through */
-    case WSOCK__CHUNK_LINE: /* extensions are ignored */
+    }
+    if (r->chunk == WSOCK__CHUNK_LINE) { /* extensions are ignored */
         if (c == '\n')
             r->chunk = WSOCK__CHUNK_DATA;
         return 1;
-    default: /* the line end behind the data */
-        if (c == '\n') {
-            r->chunk = WSOCK__CHUNK_SIZE;
-            r->body_left = -1;
-        }
-        return c == '\r' || c == '\n';
     }
+    if (c == '\n') { /* of the line end behind the data */
+        r->chunk = WSOCK__CHUNK_SIZE;
+        r->body_left = -1;
+    }
+    return c == '\r' || c == '\n';
 }
 
 /* The body of a refusing response, as far as it is kept. */
@@ -5457,7 +5543,7 @@ static void wsock__handshake_in(wsock *ws)
         wsock__fail(ws, WSOCK_NO_MEMORY, 0, "memory is out");
         return;
     }
-    if (r->failure.http_status) {
+    if (r->why.failure.http_status) {
         wsock__body_in(ws);
         return;
     }
@@ -5478,7 +5564,7 @@ static void wsock__handshake_in(wsock *ws)
                ? wsock__answer_request(ws, head, packed, &facts)
                : wsock__answer_response(ws, head, &facts);
     if (ws->role == WSOCK_CLIENT && code < 0) {
-        wsock__keep_head(ws, head, packed);
+        wsock__keep_head(ws);
         if (ws->phase == WSOCK__PHASE_HANDSHAKE && r->body_left == 0)
             wsock__end(ws);
     } else if (code != WSOCK_OK) {
@@ -5527,9 +5613,8 @@ typedef struct wsock__piece {
 WSOCK__INLINE const char *wsock__frame_unfit(const wsock *ws,
                                              const wsock__frame *f)
 {
-    const wsock__in *in = ws->in;
-    unsigned rsv = ws->extensions ? ws->config->o.reserved_bits : 0;
-    int in_message = in && in->in_message;
+    unsigned rsv = 0;
+    int in_message = ws->in && ws->in->in_message;
     if (WSOCK__LIKELY(!f->wrong && !in_message &&
                       (uint8_t)(f->first - WSOCK__WHOLE_TEXT) <=
                           WSOCK_BINARY - WSOCK_TEXT &&
@@ -5537,8 +5622,8 @@ WSOCK__INLINE const char *wsock__frame_unfit(const wsock *ws,
         return NULL; /* a whole message of either type: nothing to object */
     if (f->wrong)
         return f->wrong;
-    if (f->opcode >= WSOCK_CLOSE || f->opcode == 0)
-        rsv = 0; /* our own extensions mark whole messages */
+    if (ws->extensions && f->opcode && f->opcode < WSOCK_CLOSE)
+        rsv = ws->config->o.reserved_bits; /* they mark whole messages */
     if (f->first & WSOCK__RSV & ~rsv) /* RFC 6455 5.2 */
         return "reserved bits that no extension was agreed on for";
     if (f->masked && ws->role == WSOCK_CLIENT) /* RFC 6455 5.1 */
@@ -5869,6 +5954,8 @@ static void wsock__report_close(wsock *ws, wsock_event *e)
 {
     wsock__rare *r = wsock__rare_get(ws);
     ws->bits |= WSOCK__CLOSE_REPORTED;
+    ws->loop->ended = ws;
+    ws->loop->routine = 0;
     wsock__not_live(ws);
     wsock__event_fill(ws, e, WSOCK_EVENT_CLOSE, WSOCK_CLOSE, NULL, 0);
     e->why = wsock__why(ws);
@@ -6051,6 +6138,8 @@ static wsock__fd wsock__fd_of(void *user)
 
 #if WSOCK__WINDOWS
 #define WSOCK__REUSE SO_EXCLUSIVEADDRUSE /* SO_REUSEADDR would share a port */
+#define WSOCK__EAI_SYSTEM (-1) /* which no look-up returns */
+#define WSOCK__ENOMEM WSA_NOT_ENOUGH_MEMORY
 
 static int wsock__net_error(void)
 {
@@ -6310,6 +6399,8 @@ static int wsock__socket_is_gone(wsock__fd fd)
 }
 #else
 #define WSOCK__REUSE SO_REUSEADDR /* also while old connections linger */
+#define WSOCK__EAI_SYSTEM EAI_SYSTEM
+#define WSOCK__ENOMEM ENOMEM
 
 #if defined(MSG_NOSIGNAL)
 #define WSOCK__SEND_FLAGS MSG_NOSIGNAL
@@ -6475,26 +6566,26 @@ static int wsock__poll_fds(struct pollfd *list, size_t n, int timeout)
     return poll(list, (nfds_t)n, timeout);
 }
 
-/* Which of `events`, errors and hang-ups is there? */
-static int wsock__socket_state(wsock__fd fd, int events)
+/* Wait for one descriptor, -1: for none.  Returns what is ready. */
+static int wsock__poll_one(wsock__fd fd, int events, int timeout)
 {
     struct pollfd p;
     p.fd = fd;
     p.events = (short)events;
     p.revents = 0;
-    return poll(&p, 1, 0) > 0 ? p.revents : 0;
+    return poll(&p, 1, timeout) > 0 ? p.revents : 0;
 }
 
 /* Has a connect ended, well or not? */
 static int wsock__connect_ended(wsock__fd fd)
 {
-    return wsock__socket_state(fd, POLLOUT) != 0;
+    return wsock__poll_one(fd, POLLOUT, 0) != 0;
 }
 
 /* Has the peer gone, so that nothing can be sent to it any more? */
 static int wsock__socket_is_gone(wsock__fd fd)
 {
-    return (wsock__socket_state(fd, 0) & (POLLERR | POLLHUP)) != 0;
+    return (wsock__poll_one(fd, 0, 0) & (POLLERR | POLLHUP)) != 0;
 }
 #endif
 
@@ -6597,6 +6688,14 @@ static int wsock__known_host(wsock__addresses *a, const char *host, int port,
         wsock__address_known(a, passive ? AF_INET6 : AF_INET, port);
     }
     return a->first != NULL;
+}
+
+/* What getaddrinfo()'s code comes to: `error` may have the cause. */
+static const char *wsock__lookup_why(int code, int error, int *os_code)
+{
+    *os_code = code == WSOCK__EAI_SYSTEM ? error : code;
+    return code == WSOCK__EAI_SYSTEM ? wsock__net_text(error)
+                                     : wsock__lookup_text(code);
 }
 
 /* Ask the system, which blocks.  Returns 0, or getaddrinfo()'s code. */
@@ -6787,11 +6886,7 @@ static int wsock__wake_clear(wsock__fd fd)
 /* Wait until there is a wake-up.  A wait without one is a rest. */
 static int wsock__wait_readable(wsock__fd fd, int timeout)
 {
-    struct pollfd p;
-    p.fd = fd; /* -1 is passed over */
-    p.events = POLLIN;
-    p.revents = 0;
-    return poll(&p, 1, timeout) > 0;
+    return wsock__poll_one(fd, POLLIN, timeout) != 0;
 }
 #endif
 
@@ -6961,7 +7056,7 @@ static void wsock__reading_ends(wsock__loop *l)
     if (!l->threaded)
         return;
     wsock__someone_left(l);
-    if (l->turn_write >= 0)
+    if (l->waiting && l->turn_write >= 0)
         wsock__wake(l->turn_write, WSOCK__WAKE_LOOK);
     if (l->waiting && l->io.wake)
         l->io.wake(l->io.user);
@@ -7000,7 +7095,7 @@ typedef int wsock__lookup;
 typedef struct wsock__lookup {
     wsock__mutex mutex;
     int references;
-    int done, code; /* getaddrinfo()'s */
+    int done, code, error; /* getaddrinfo()'s; the system's */
     wsock__fd reader, writer; /* readable when it is done */
     int port;
     struct addrinfo *list;
@@ -7027,9 +7122,11 @@ static WSOCK__THREAD wsock__lookup_run(void *argument)
     wsock__lookup *lookup = (wsock__lookup *)argument;
     struct addrinfo *list;
     int code = wsock__ask_system(lookup->host, lookup->port, 0, &list);
+    int error = wsock__net_error();
     wsock__lock(&lookup->mutex);
     lookup->done = 1;
     lookup->code = code;
+    lookup->error = error;
     lookup->list = list;
     wsock__unlock(&lookup->mutex);
     wsock__wake(lookup->writer, WSOCK__WAKE_LOOK);
@@ -7037,12 +7134,16 @@ static WSOCK__THREAD wsock__lookup_run(void *argument)
     return 0;
 }
 
-/* NULL: no memory, descriptor or thread for it. */
+/* NULL: no memory, descriptor or thread for it; wsock__net_error() tells
+ * which. */
 static wsock__lookup *wsock__lookup_start(const char *host, int port)
 {
     wsock__lookup *lookup = (wsock__lookup *)malloc(sizeof *lookup);
-    if (!lookup)
+    int error;
+    if (!lookup) {
+        wsock__net_error_set(WSOCK__ENOMEM);
         return NULL;
+    }
     memset(lookup, 0, sizeof *lookup);
     snprintf(lookup->host, sizeof lookup->host, "%s", host);
     lookup->port = port;
@@ -7052,14 +7153,16 @@ static wsock__lookup *wsock__lookup_start(const char *host, int port)
     if (wsock__wake_open(&lookup->reader, &lookup->writer) == 0 &&
         wsock__thread_start(wsock__lookup_run, lookup) == 0)
         return lookup;
+    error = wsock__net_error();
     lookup->references = 1;
     wsock__lookup_drop(lookup);
+    wsock__net_error_set(error);
     return NULL;
 }
 
-/* Take the result.  1: *list and *code are set; 0: not yet. */
+/* Take the result.  1: it is set; 0: not yet. */
 static int wsock__lookup_take(wsock__lookup *lookup, struct addrinfo **list,
-                              int *code)
+                              int *code, int *error)
 {
     int done;
     wsock__lock(&lookup->mutex);
@@ -7067,6 +7170,7 @@ static int wsock__lookup_take(wsock__lookup *lookup, struct addrinfo **list,
     if (done) {
         *list = lookup->list;
         *code = lookup->code;
+        *error = lookup->error;
         lookup->list = NULL;
     }
     wsock__unlock(&lookup->mutex);
@@ -7095,7 +7199,7 @@ typedef struct wsock__dial {
     wsock__fd fds[WSOCK__RACERS];
     int count;
     int error; /* the system's code of the last failure */
-    int lookup_code;
+    int lookup_code; /* getaddrinfo()'s; WSOCK__EAI_SYSTEM: see error */
     int64_t deadline; /* -1: none */
     size_t capacity;  /* of this block */
 } wsock__dial;
@@ -7224,8 +7328,7 @@ static void wsock__dial_explain(void *user, wsock_failure *f)
     if (d->lookup_code) {
         f->code = WSOCK_LOOKUP_FAILED;
         f->phase = WSOCK_PHASE_LOOKUP;
-        f->os_code = d->lookup_code;
-        f->text = wsock__lookup_text(d->lookup_code);
+        f->text = wsock__lookup_why(d->lookup_code, d->error, &f->os_code);
         return;
     }
     f->os_code = d->error;
@@ -7275,6 +7378,7 @@ static int wsock__dial_lookup(wsock__dial *d, const char *host, int port)
 #if defined(WSOCK_NO_THREADS)
     {
         int r = wsock__ask_system(host, port, 0, &d->addresses.list);
+        d->error = wsock__net_error();
         if (r != 0)
             return r;
         d->addresses.first = d->addresses.list;
@@ -7283,8 +7387,9 @@ static int wsock__dial_lookup(wsock__dial *d, const char *host, int port)
     }
 #else
     d->lookup = wsock__lookup_start(host, port);
+    d->error = wsock__net_error();
     if (!d->lookup)
-        return EAI_MEMORY;
+        return WSOCK__EAI_SYSTEM;
     wsock__watch_fd(d->owner, d->lookup->reader, 1);
     return 0;
 #endif
@@ -7297,7 +7402,8 @@ static int wsock__dial_names(wsock__dial *d)
 #if !defined(WSOCK_NO_THREADS)
     if (!d->lookup)
         return WSOCK_OK;
-    if (!wsock__lookup_take(d->lookup, &d->addresses.list, &d->lookup_code))
+    if (!wsock__lookup_take(d->lookup, &d->addresses.list, &d->lookup_code,
+                            &d->error))
         return WSOCK_WANT_READ;
     wsock__dial_lookup_end(d);
     if (d->lookup_code)
@@ -7558,6 +7664,16 @@ static void wsock__listener_check(wsock__loop *l)
         wsock__wake(l->wake_write, WSOCK__WAKE_CALL); /* that was the last */
 }
 
+/* The listener rests until `due`, when it is watched again; 0: no longer. */
+static void wsock__listener_rest(wsock__loop *l, int64_t due)
+{
+    if (l->listen_due)
+        l->timing--;
+    if (due)
+        wsock__timing_more(l, due);
+    l->listen_due = due;
+}
+
 static int wsock__poller_open(wsock__loop *l)
 {
     if (wsock__wake_open(&l->wake_read, &l->wake_write) < 0)
@@ -7566,7 +7682,7 @@ static int wsock__poller_open(wsock__loop *l)
 #if WSOCK__QUEUE
     l->ready = wsock__alloc(l->config, WSOCK__READY_SIZE);
     if (!l->ready) {
-        errno = ENOMEM;
+        wsock__net_error_set(WSOCK__ENOMEM);
         return -1;
     }
     l->queue = wsock__queue_new();
@@ -7620,7 +7736,7 @@ static inline void wsock__wait_queue(wsock__loop *l, int timeout)
 {
     l->ready_at = 0;
     l->ready_count = wsock__queue_wait(l, timeout);
-    if (l->ready_count < 0 && errno == EINTR)
+    if (l->ready_count < 0 && wsock__is_interrupt(wsock__net_error()))
         l->interrupted = 1;
     if (l->ready_count > 0)
         l->filled = 1; /* what comes of it is looked at, too */
@@ -7818,10 +7934,11 @@ enum { WSOCK__SLICE = 20 }; /* ms, where there is nothing to wait on */
 /* A blocking call on a transport that has no descriptor now: a short rest. */
 static void wsock__wait_slice(wsock__loop *l, int timeout)
 {
+    wsock__fd fd = l->wake_read;
     if (timeout < 0 || timeout > WSOCK__SLICE)
         timeout = WSOCK__SLICE;
     wsock__wait_begins(l);
-    wsock__wait_readable(l->wake_read, timeout);
+    wsock__wait_readable(fd, timeout);
     wsock__wait_ends(l);
 }
 
@@ -7851,10 +7968,14 @@ static void wsock__wait_io(wsock__loop *l, wsock *ws, int timeout)
     wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_WRITE);
 }
 
-/* Wait up to `timeout` ms (-1: no limit) until something is ready. */
+/* Wait up to `timeout` ms (-1: no limit) until something is ready.  A wake may
+ * have been found together with an event, which came first: then the call that
+ * follows is to return, too. */
 static inline void wsock__wait(wsock__loop *l, int timeout)
 {
     wsock *ws = l->all;
+    if (l->work_first || l->interrupted)
+        timeout = 0;
 #if WSOCK__QUEUE
     if (WSOCK__LIKELY(l->queue >= 0)) {
         wsock__wait_queue(l, timeout);
@@ -8337,7 +8458,7 @@ static int wsock__is_fatal(unsigned timer)
 /* When the first timer is due. */
 static int64_t wsock__earliest(const wsock__loop *l)
 {
-    int64_t due = INT64_MAX;
+    int64_t due = l->listen_due ? l->listen_due : INT64_MAX;
     int i;
     for (i = 0; i < WSOCK__TIMERS; i++)
         if (l->timers[i].first && l->timers[i].first->timer_due < due)
@@ -8364,6 +8485,10 @@ static void wsock__expire(wsock__loop *l)
     wsock *ws;
     if (l->now < l->next_due)
         return;
+    if (l->listen_due && l->now >= l->listen_due) {
+        wsock__listener_rest(l, 0);
+        wsock__listener_check(l);
+    }
     for (i = 0; i < WSOCK__TIMERS; i++)
         while ((ws = l->timers[i].first) != NULL && ws->timer_due <= l->now)
             wsock__expire_one(ws, i);
@@ -8373,10 +8498,7 @@ static void wsock__expire(wsock__loop *l)
 /* The next thing that is timed; -1: there is none. */
 static int64_t wsock__next_due(const wsock__loop *l)
 {
-    int64_t due = l->timing ? l->next_due : -1;
-    if (l->listen_due && (due < 0 || l->listen_due < due))
-        due = l->listen_due;
-    return due;
+    return l->timing ? l->next_due : -1;
 }
 
 static int wsock__milliseconds(int64_t from, int64_t to)
@@ -8399,23 +8521,19 @@ static void wsock__wait_timed(wsock__loop *l, int64_t deadline)
     if (until >= 0)
         timeout = wsock__milliseconds(l->now, until);
     l->until = until < 0 ? INT64_MAX : until;
-    wsock__wait(l, l->work_first ? 0 : timeout);
+    wsock__wait(l, timeout);
     l->now = wsock__now(l);
-    if (l->listen_due && l->now >= l->listen_due) {
-        l->listen_due = 0;
-        wsock__listener_check(l);
-    }
     wsock__expire(l);
 }
 
 WSOCK__INLINE void wsock__wait_once(wsock__loop *l, int64_t deadline)
 {
-    if (l->timing || l->listen_due || deadline > 0) {
+    if (l->timing || deadline > 0) {
         wsock__wait_timed(l, deadline);
         return;
     }
     l->until = INT64_MAX;
-    wsock__wait(l, l->work_first || deadline == 0 ? 0 : -1);
+    wsock__wait(l, deadline == 0 ? 0 : -1);
 }
 
 /* The next connection with something to do: first those that the kernel
@@ -8624,10 +8742,7 @@ static size_t wsock__ahead_room(wsock *ws)
         if (!p)
             return 0;
         memcpy(p, in->tail, in->tail_size);
-        if (in->tail != in->small)
-            wsock__buffer_give(l, in->tail, in->tail_capacity);
-        in->tail = p;
-        in->tail_capacity = got;
+        wsock__tail_move(l, in, p, got);
     }
     need = in->tail_capacity - in->tail_size;
     return need < most ? need : most;
@@ -8761,8 +8876,10 @@ static int wsock__write_out(wsock *ws, int reading)
             wsock__send_timed_out(ws);
             break;
         }
-        if (receives != l->receives) /* it has made room */
-            ahead = 1, receives = l->receives;
+        if (receives != l->receives) { /* it has made room */
+            ahead = 1;
+            receives = l->receives;
+        }
         if (!l->receiving)
             wants |= ahead;
         wants = wsock__wait_write(ws, wants, reading,
@@ -8793,9 +8910,8 @@ typedef struct wsock__receive {
     wsock_status *status;
 } wsock__receive;
 
-static int wsock__receive_end(wsock *ws, wsock__receive *r, unsigned kind)
+static int wsock__receive_end(wsock__receive *r, unsigned kind)
 {
-    (void)ws;
     r->status->bytes = r->filled;
     r->status->kind = kind;
     return 1;
@@ -8817,7 +8933,7 @@ static int wsock__receive_kept(wsock *ws, wsock__receive *r)
     if (in->read == in->size)
         wsock__message_give(ws);
     return r->filled == r->size
-               ? wsock__receive_end(ws, r, in->kind | WSOCK_FRAGMENT)
+               ? wsock__receive_end(r, in->kind | WSOCK_FRAGMENT)
                : 0;
 }
 
@@ -8835,7 +8951,7 @@ static int wsock__receive_piece(wsock *ws, wsock__receive *r)
             return code < 0 ? code : 0;
         memcpy(r->data, piece.data, piece.size);
         r->filled = piece.size;
-        return wsock__receive_end(ws, r, piece.kind);
+        return wsock__receive_end(r, piece.kind);
     }
     if (piece.size && piece.data != r->data + r->filled)
         memcpy(r->data + r->filled, piece.data, piece.size);
@@ -8843,7 +8959,7 @@ static int wsock__receive_piece(wsock *ws, wsock__receive *r)
     more = piece.last ? 0 : WSOCK_FRAGMENT;
     if (piece.last || r->filled == r->size ||
         (piece.size && (ws->config->o.flags & WSOCK_PARTS)))
-        return wsock__receive_end(ws, r, piece.kind | (unsigned)more);
+        return wsock__receive_end(r, piece.kind | (unsigned)more);
     return 0;
 }
 
@@ -8869,7 +8985,7 @@ static int wsock__receive_keep(wsock *ws, wsock__receive *r, int result)
     piece.size = r->filled;
     if (wsock__assemble(ws, &piece) == WSOCK_OK)
         return result;
-    wsock__receive_end(ws, r, ws->in->kind | WSOCK_FRAGMENT);
+    wsock__receive_end(r, ws->in->kind | WSOCK_FRAGMENT);
     return WSOCK_OK; /* it cannot be kept, so it is handed out now */
 }
 
@@ -8888,7 +9004,7 @@ static int wsock__receive_loop(wsock *ws, wsock__receive *r)
         if (ws->bits & WSOCK__CLOSE_RECEIVED) {
             ws->bits |= WSOCK__CLOSE_REPORTED;
             r->filled = 0;
-            wsock__receive_end(ws, r, WSOCK_CLOSE);
+            wsock__receive_end(r, WSOCK_CLOSE);
             return WSOCK_OK;
         }
         if (l->cancelled == WSOCK__CANCEL_TAKEN)
@@ -9115,12 +9231,7 @@ WSOCK_API size_t wsock_memory_needed(int role, const char *url,
         o = *options;
     o.memory = &p; /* any block will do */
     wsock__plan_make(&p, role, url, &o);
-    if (p.o.max_message > WSOCK_UNLIMITED / 4 ||
-        p.o.max_header > WSOCK_UNLIMITED / 32 ||
-        p.o.send_limit > WSOCK_UNLIMITED / 8 ||
-        p.o.receive_buffer > WSOCK_UNLIMITED / 4)
-        return 0;
-    return p.total;
+    return p.endless ? 0 : p.total;
 }
 
 /* Forget the subprotocol that was agreed on. */
@@ -9246,9 +9357,12 @@ static int wsock__start(wsock *ws, const wsock_io *io, void *user)
     ws->no_socket = io != &wsock__dial_io;
     ws->phase = WSOCK__PHASE_OPENING;
     if (!l->shared && wsock__wake_open(&l->wake_read, &l->wake_write) < 0) {
+        int error = wsock__net_error();
         wsock__note(ws, WSOCK_IO_ERROR, WSOCK_OPERATION_CONNECT,
                     "no descriptor to be woken by: %s",
-                    wsock__net_text(wsock__net_error()));
+                    wsock__net_text(error));
+        if (ws->rare)
+            ws->rare->why.failure.os_code = error;
         wsock__done(ws);
         return WSOCK_IO_ERROR;
     }
@@ -9663,8 +9777,7 @@ static int wsock__close_begin(wsock *ws, int code, const char *reason)
 {
     int r = WSOCK_OK;
     ws->bits |= WSOCK__DISCARD;
-    if (ws->phase != WSOCK__PHASE_OPEN &&
-        !wsock__timer_is(ws, WSOCK__TIMER_STALL))
+    if (ws->bits & WSOCK__FINISHED)
         return WSOCK_OK;
     if (!wsock__timer_is(ws, WSOCK__TIMER_CLOSE))
         wsock__timer_start(ws, WSOCK__TIMER_CLOSE,
@@ -9839,7 +9952,7 @@ static int wsock__loop_timeout(const wsock__loop *l)
 /* see the API section */
 WSOCK_API size_t wsock_watches(const wsock *ws, wsock_watch *list, size_t cap)
 {
-    if (!ws || ws->loop->threaded || !ws->io ||
+    if (!ws || wsock__may_block(ws) || !ws->io ||
         (ws->io != &wsock__dial_io && wsock__io_fd(ws) < 0))
         return 0;
     if (ws->loop->shared)
@@ -9850,9 +9963,11 @@ WSOCK_API size_t wsock_watches(const wsock *ws, wsock_watch *list, size_t cap)
 /* see the API section */
 WSOCK_API int wsock_timeout(const wsock *ws)
 {
-    if (ws && (ws->bits & WSOCK__PENDING_CLOSE))
+    if (!ws || wsock__may_block(ws))
+        return WSOCK_NEVER;
+    if (ws->bits & WSOCK__PENDING_CLOSE)
         return 0;
-    if (!ws || ws->loop->threaded || !ws->io || ws->loop->shared)
+    if (!ws->io || ws->loop->shared)
         return WSOCK_NEVER;
     return wsock__loop_timeout(ws->loop);
 }
@@ -10005,7 +10120,7 @@ WSOCK_API int wsock_upgrade(wsock *ws, const char *subprotocol,
         return r;
     memset(&parts, 0, sizeof parts);
     parts.headers = headers;
-    r = wsock__put_head(ws, wsock__compose_answer, &parts);
+    r = wsock__put_head(ws, &parts);
     if (r != WSOCK_OK) {
         wsock__drop_subprotocol(ws);
         return r;
@@ -10056,14 +10171,14 @@ WSOCK_API int wsock_respond(wsock *ws, int status,
     if (strcmp(((const wsock_request *)(void *)ws->rare->kept)->method,
                "HEAD") == 0)
         size = 0; /* RFC 9110 9.3.2 */
-    r = wsock__put_head(ws, wsock__compose_answer, &parts);
+    r = wsock__put_head(ws, &parts);
     if (r == WSOCK_OK && size)
         r = wsock__queue_body(ws, body, size);
     if (r != WSOCK_OK) {
         wsock__drop_output(ws, r);
         return r == WSOCK_WOULD_BLOCK ? WSOCK_TOO_BIG : r;
     }
-    ws->rare->failure.http_status = status;
+    ws->rare->why.failure.http_status = status;
     wsock__end(ws);
     if (ws->io)
         wsock__timer_start(ws, WSOCK__TIMER_STALL,
@@ -10079,7 +10194,7 @@ WSOCK_API int wsock_feed(wsock *ws, void *bytes, size_t size)
         return WSOCK_NO_MEMORY;
     if (!bytes && size)
         return WSOCK_INVALID_PARAMETER;
-    if (ws->io || wsock__has_input(ws))
+    if (ws->io || ws->loop->shared || wsock__has_input(ws))
         return WSOCK_INVALID_OPERATION;
     if (ws->phase == WSOCK__PHASE_DONE)
         return WSOCK_OK; /* discarded: RFC 6455 1.4, 7.1.1 */
@@ -10217,7 +10332,7 @@ static size_t wsock__pack_listed(char *at, const char *first_line,
         wsock__put(&t, value, size);
         wsock__put(&t, "", 1);
     }
-    return wsock__is_value(first_line) ? t.size : 0;
+    return wsock__is_value(first_line, strlen(first_line)) ? t.size : 0;
 }
 
 /* Judge a packed head that the program gave. */
@@ -10317,11 +10432,11 @@ static const wsock_failure *wsock__why(const wsock *ws)
     if (!r && ws->error)
         return &wsock__out_of_memory;
     if (!r || !(ws->error || ws->close_sent || ws->close_received ||
-                r->failure.http_status))
+                r->why.failure.http_status))
         return &wsock__no_failure;
-    r->failure.close_sent = ws->close_sent;
-    r->failure.close_received = ws->close_received;
-    return &r->failure;
+    r->why.failure.close_sent = ws->close_sent;
+    r->why.failure.close_received = ws->close_received;
+    return &r->why.failure;
 }
 
 /* see the API section */
@@ -10558,20 +10673,22 @@ static void wsock__accept_all(wsock__loop *l)
         }
         if (fd < 0 || wsock__accept_one(l, fd) < 0) {
             l->now = wsock__now(l);
-            l->listen_due = l->now + WSOCK__ACCEPT_REST;
+            wsock__listener_rest(l, l->now + WSOCK__ACCEPT_REST);
             break;
         }
     }
     wsock__listener_check(l);
 }
 
+WSOCK__FORMAT(5, 6)
 static void wsock__server_failed(wsock_server *s, int code, int phase,
-                                 int os_code, const char *text)
+                                 int os_code, const char *format, ...)
 {
-    s->failure.code = code;
-    s->failure.phase = phase;
-    s->failure.os_code = os_code;
-    snprintf(s->text, sizeof s->text, "%s", text);
+    va_list args;
+    va_start(args, format);
+    wsock__account_write(&s->why, code, phase, format, args);
+    va_end(args);
+    s->why.failure.os_code = os_code;
 }
 
 /* Open the listening socket. */
@@ -10582,30 +10699,28 @@ static void wsock__server_open(wsock_server *s)
     wsock__addresses list;
     struct sockaddr_storage bound;
     socklen_t size = sizeof bound;
-    char text[192];
-    int r = wsock__known_host(&list, c->host, c->port, 1)
-                ? 0
-                : wsock__ask_system(c->host, c->port, 1, &list.list);
-    if (!list.first)
+    int r = 0, os_code;
+    if (!wsock__known_host(&list, c->host, c->port, 1)) {
+        r = wsock__ask_system(c->host, c->port, 1, &list.list);
         list.first = list.list;
+    }
     if (r != 0) {
-        snprintf(text, sizeof text, "no address for the name %.100s: %s",
-                 c->host, wsock__lookup_text(r));
-        wsock__server_failed(s, WSOCK_LOOKUP_FAILED, WSOCK_PHASE_LOOKUP, r,
-                             text);
+        const char *why = wsock__lookup_why(r, wsock__net_error(), &os_code);
+        wsock__server_failed(s, WSOCK_LOOKUP_FAILED, WSOCK_PHASE_LOOKUP,
+                             os_code, "no address for the name %.80s: %s",
+                             c->host, why);
         return;
     }
     l->listener = wsock__socket_listen(&list, c->o.backlog);
     if (l->listener < 0 || wsock__poller_open(l) < 0) {
-        r = wsock__net_error();
-        snprintf(text, sizeof text, "cannot listen on %.100s port %d: %s",
-                 c->host, c->port, wsock__net_text(r));
-        wsock__server_failed(s, WSOCK_LISTEN_FAILED, WSOCK_PHASE_SETUP, r,
-                             text);
+        os_code = wsock__net_error();
+        wsock__server_failed(s, WSOCK_LISTEN_FAILED, WSOCK_PHASE_SETUP,
+                             os_code, "cannot listen on %.80s port %d: %s",
+                             c->host, c->port, wsock__net_text(os_code));
     }
     wsock__addresses_free(&list);
     memset(&bound, 0, sizeof bound);
-    if (s->failure.code == 0 &&
+    if (s->why.failure.code == 0 &&
         getsockname((wsock__handle)l->listener,
                     (struct sockaddr *)(void *)&bound, &size) == 0)
         s->port = wsock__address_port(&bound);
@@ -10634,11 +10749,9 @@ WSOCK_API wsock_server *wsock_listen(const char *url,
     memset(s, 0, sizeof *s);
     wsock__loop_init(&s->loop, c, &p);
     s->loop.shared = 1;
-    s->failure.text = s->text;
-    s->failure.close_reason = "";
-    snprintf(s->text, sizeof s->text, "%s", wsock__no_failure.text);
+    wsock__account_clear(&s->why, "");
     if (p.code)
-        wsock__server_failed(s, p.code, WSOCK_PHASE_SETUP, 0, p.wrong);
+        wsock__server_failed(s, p.code, WSOCK_PHASE_SETUP, 0, "%s", p.wrong);
     else
         wsock__server_open(s);
     return s;
@@ -10651,8 +10764,8 @@ static int wsock__server_begin(wsock_server *s)
     if (l->ended && (l->ended->bits & WSOCK__SERVER_OWNED))
         wsock_free(l->ended);
     l->ended = NULL;
-    if (s->failure.code)
-        return s->failure.code;
+    if (s->why.failure.code)
+        return s->why.failure.code;
     return s->closing && l->live == 0 ? WSOCK_CLOSED : WSOCK_OK;
 }
 
@@ -10679,13 +10792,8 @@ WSOCK_API int wsock_server_poll(wsock_server *s, wsock_event *event,
         l->polling = 1;
         l->routine = (uint8_t)!s->closing;
     }
-    if (wsock__poll(l, event, timeout)) {
-        if (WSOCK__UNLIKELY(event->type == WSOCK_EVENT_CLOSE)) {
-            l->ended = event->ws;
-            l->routine = 0;
-        }
+    if (wsock__poll(l, event, timeout))
         return 1;
-    }
     return s->closing && l->live == 0 ? WSOCK_CLOSED : 0;
 }
 
@@ -10785,7 +10893,7 @@ static wsock *wsock__detach(wsock *from)
         return NULL;
     c = ws->config;
     if (from->rare)
-        wsock__keep_head(from, from->rare->head, from->rare->head_size);
+        wsock__keep_head(from);
     wsock__leave(from);
     if (!wsock__unshare(from)) {
         wsock_free(ws);
@@ -10895,7 +11003,7 @@ WSOCK_API size_t wsock_server_watches(const wsock_server *s,
 /* see the API section */
 WSOCK_API int wsock_server_timeout(const wsock_server *s)
 {
-    if (!s || s->failure.code || (s->closing && s->loop.live == 0))
+    if (!s || s->why.failure.code || (s->closing && s->loop.live == 0))
         return 0;
     return wsock__loop_timeout(&s->loop);
 }
@@ -11016,8 +11124,8 @@ static int wsock__same_system(const wsock_system *a, const wsock_system *b)
 static int wsock__can_join(const wsock *ws, const wsock_server *s)
 {
     const wsock_io *io = ws->io ? ws->io : ws->config->o.io;
-    if (ws->loop->shared || ws->loop->fixed || ws->loop->threaded ||
-        wsock__is_blocking(ws) || s->closing || s->loop.accepting ||
+    if (ws->loop->shared || ws->loop->fixed || wsock__may_block(ws) ||
+        s->closing || s->loop.accepting ||
         (ws->bits & WSOCK__CLOSE_REPORTED) ||
         (!ws->io && ws->phase != WSOCK__PHASE_NEW &&
          ws->phase != WSOCK__PHASE_DONE))
@@ -11068,8 +11176,8 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
     int r;
     if (!s || !ws)
         return WSOCK_NO_MEMORY;
-    if (s->failure.code)
-        return s->failure.code;
+    if (s->why.failure.code)
+        return s->why.failure.code;
     r = wsock__can_join(ws, s);
     if (r != WSOCK_OK)
         return r;
@@ -11078,7 +11186,7 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
     if (ws->io && ws->phase > WSOCK__PHASE_OPENING)
         wsock__flush_references(ws);
     if (ws->rare && ws->rare->head && !ws->rare->kept)
-        wsock__keep_head(ws, ws->rare->head, ws->rare->head_size);
+        wsock__keep_head(ws);
     if (!wsock__stash(ws) || !wsock__move_io(ws))
         return WSOCK_NO_MEMORY;
     timer = ws->timer;
@@ -11098,8 +11206,9 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
     if (timer != WSOCK__TIMER_NONE)
         wsock__timer_at(ws, timer, ws->timer_due);
     wsock__watch_all(ws);
-    wsock__list_work(ws, WSOCK__WORK_LOOK | WSOCK__WORK_READ);
-    return WSOCK_OK;
+    if (ws->io || ws->phase == WSOCK__PHASE_DONE)
+        wsock__list_work(ws, WSOCK__WORK_LOOK | WSOCK__WORK_READ);
+    return WSOCK_OK; /* else it has nothing to do before wsock_dial() */
 }
 
 /* see the API section */
@@ -11110,14 +11219,14 @@ WSOCK_API int wsock_server_close(wsock_server *s)
     if (!s)
         return WSOCK_NO_MEMORY;
     l = &s->loop;
-    if (s->closing || s->failure.code)
-        return s->failure.code;
+    if (s->closing || s->why.failure.code)
+        return s->why.failure.code;
     s->closing = 1;
     l->routine = 0;
+    wsock__listener_watch(l, 0); /* a child may hold it, too */
     wsock__socket_end(l->listener);
     l->listener = -1;
-    l->listening = 0;
-    l->listen_due = 0;
+    wsock__listener_rest(l, 0);
     for (ws = l->all; ws; ws = ws->next)
         if (!(ws->bits & WSOCK__ASKED)) /* else the program has it still */
             wsock_close(ws, WSOCK_CLOSE_GOING_AWAY, NULL);
@@ -11187,13 +11296,13 @@ WSOCK_API size_t wsock_server_count(const wsock_server *s)
 /* see the API section */
 WSOCK_API int wsock_server_error(const wsock_server *s)
 {
-    return s ? s->failure.code : WSOCK_NO_MEMORY;
+    return s ? s->why.failure.code : WSOCK_NO_MEMORY;
 }
 
 /* see the API section */
 WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *s)
 {
-    return s ? &s->failure : &wsock__out_of_memory;
+    return s ? &s->why.failure : &wsock__out_of_memory;
 }
 
 #undef WSOCK__WINDOWS
@@ -11204,6 +11313,8 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *s)
 #undef WSOCK__QUEUE
 #undef WSOCK__THREAD
 #undef WSOCK__REUSE
+#undef WSOCK__EAI_SYSTEM
+#undef WSOCK__ENOMEM
 #undef WSOCK__FORMAT
 #undef WSOCK__INLINE
 #undef WSOCK__LIKELY

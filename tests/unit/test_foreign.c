@@ -9,6 +9,7 @@
 #include "../../wsock.h"
 #include "test.h"
 #include "net.h"
+#include <sys/resource.h>
 
 /* ------------------------------------------------------------------ loop -- */
 
@@ -932,6 +933,54 @@ TEST(the_end_of_a_server)
     thing_free(&t);
 }
 
+/* Nobody waits for a blocking handle, not even for one that has ended. */
+TEST(a_blocking_handle_has_no_timeout)
+{
+    wsock *ws = wsock_new(WSOCK_CLIENT, "ws://127.0.0.1:1/", NULL);
+    wsock_watch watch;
+    guard();
+    CHECK_INT(wsock_timeout(ws), WSOCK_NEVER);
+    CHECK_RESULT(wsock_dial(ws), WSOCK_CONNECT_FAILED);
+    CHECK_INT(wsock_timeout(ws), WSOCK_NEVER);
+    CHECK_INT(wsock_watches(ws, &watch, 1), 0);
+    wsock_free(ws);
+    ws = wsock_new(WSOCK_CLIENT, "ws://127.0.0.1:1/", NULL);
+    CHECK_RESULT(wsock_abort(ws), WSOCK_OK);
+    CHECK_INT(wsock_timeout(ws), WSOCK_NEVER);
+    wsock_free(ws);
+}
+
+/* The program has no descriptor left: a look-up cannot begin, nor can a
+ * connection by address be woken; each is reported with that cause. */
+TEST(no_descriptor_to_begin_with)
+{
+    static const char *const urls[] = { "ws://short.test/", "ws://127.0.0.1/" };
+    struct rlimit before, now;
+    int fd = dup(0), i;
+    guard();
+    close(fd);
+    CHECK_INT(getrlimit(RLIMIT_NOFILE, &before), 0);
+    for (i = 0; i < 4; i++) {
+        wsock_options o = untimed(i & 1 ? 0 : WSOCK_NONBLOCKING);
+        int by_name = i < 2;
+        wsock *ws;
+        test_note("%s, %s", urls[!by_name], i & 1 ? "blocking" : "polled");
+        now = before;
+        now.rlim_cur = (rlim_t)fd;
+        lookup_set("127.0.0.1", "", 0);
+        CHECK_INT(setrlimit(RLIMIT_NOFILE, &now), 0);
+        ws = wsock_connect(urls[!by_name], &o);
+        CHECK_INT(setrlimit(RLIMIT_NOFILE, &before), 0);
+        CHECK_RESULT(wsock_error(ws),
+                     by_name ? WSOCK_LOOKUP_FAILED : WSOCK_IO_ERROR);
+        CHECK_INT(wsock_why(ws)->phase,
+                  by_name ? WSOCK_PHASE_LOOKUP : WSOCK_PHASE_TCP);
+        CHECK_INT(wsock_why(ws)->os_code, EMFILE);
+        CHECK(strstr(wsock_error_text(ws), strerror(EMFILE)) != NULL);
+        wsock_free(ws);
+    }
+}
+
 /* "0: none (no transport, or one without fd: poll every so often)." */
 TEST(nothing_to_watch)
 {
@@ -974,6 +1023,8 @@ static const test_case tests[] = {
     TEST_ENTRY(added_connections_by_name),
     TEST_ENTRY(answers_from_outside),
     TEST_ENTRY(the_end_of_a_server),
+    TEST_ENTRY(a_blocking_handle_has_no_timeout),
+    TEST_ENTRY(no_descriptor_to_begin_with),
     TEST_ENTRY(nothing_to_watch)
 };
 

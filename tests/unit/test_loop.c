@@ -1154,6 +1154,27 @@ static void one_free(one *p)
         close(p->fd);
 }
 
+/* A child that was forked may hold the listening socket still when the server
+ * has closed it: who connects to that does not keep the loop turning. */
+TEST(a_closed_listener_that_is_held_elsewhere)
+{
+    int held, other;
+    wsock_event e;
+    long looks;
+    one p;
+    deadline(1);
+    one_open(&p, 0);
+    held = dup(p.server->loop.listener);
+    CHECK_RESULT(wsock_server_close(p.server), WSOCK_OK);
+    other = raw_connect(p.server);
+    looks = p.watch.looks;
+    CHECK_INT(wsock_server_poll(p.server, &e, 100), 0);
+    CHECK(p.watch.looks - looks < 100);
+    close(other);
+    close(held);
+    one_free(&p);
+}
+
 /* Sends until the peer, who does not read, and the queue are full. */
 static void one_fill(one *p)
 {
@@ -1618,6 +1639,7 @@ TEST(descriptors_are_back)
 }
 
 static const test_case tests[] = {
+    TEST_ENTRY(a_closed_listener_that_is_held_elsewhere),
     TEST_ENTRY(count_descriptors),
     TEST_ENTRY(many_polled_clients),
     TEST_ENTRY(backpressure_loses_nothing),

@@ -90,6 +90,26 @@ TEST(memory_needed)
     CHECK(wsock_memory_needed(WSOCK_CLIENT, "ws://h/", NULL) > 0);
 }
 
+/* With sizes that no block holds the handle tells so, and nothing is written
+ * behind the block.  Runs have 272 bytes: what they take with their heads, a
+ * little more, goes round the largest number and is small again. */
+TEST(sizes_without_end)
+{
+    wsock_options o;
+    size_t n;
+    wsock *ws;
+    memset(&o, 0, sizeof o);
+    o.memory_size = 65536;
+    o.memory = test_guard(o.memory_size);
+    for (n = 272; n < 272 + 192; n += 16) {
+        o.send_limit = n > 272 ? ((size_t)-1 / n + 1) * 272 : (size_t)-1;
+        CHECK_INT(wsock_memory_needed(WSOCK_SERVER, NULL, &o), 0);
+        ws = wsock_new(WSOCK_SERVER, NULL, &o);
+        CHECK_RESULT(wsock_error(ws), WSOCK_INVALID_PARAMETER);
+        wsock_free(ws);
+    }
+}
+
 /* A conversation of client and server, each in 4 KiB: handshake, messages of
  * both kinds, fragments, pings, a close in order; twice in the same blocks. */
 TEST(a_conversation_in_4_kib)
@@ -450,6 +470,7 @@ TEST(connecting_with_the_smallest_limits)
 static const test_case tests[] = {
     TEST_ENTRY(every_block_size),
     TEST_ENTRY(memory_needed),
+    TEST_ENTRY(sizes_without_end),
     TEST_ENTRY(a_conversation_in_4_kib),
     TEST_ENTRY(messages_that_do_not_fit),
     TEST_ENTRY(sends_that_do_not_fit),

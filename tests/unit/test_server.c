@@ -89,6 +89,14 @@ static void peer_takes(wsock_server *server, int fd, bytes *in, size_t n)
     CHECK(in->size >= n);
 }
 
+/* The socket of a connection with a loop of its own: its last descriptor. */
+static intptr_t client_socket(const wsock *ws)
+{
+    wsock_watch list[4];
+    size_t n = wsock_watches(ws, list, 4);
+    return n ? list[n - 1].fd : -1;
+}
+
 /* Gone with a reset, which has arrived. */
 static void peer_resets(int fd)
 {
@@ -695,8 +703,9 @@ TEST(a_rejected_request_gives_its_slot_back)
 }
 
 /* A peer that takes a response little by little does not hold a server that
- * closes: "after options.close_timeout and a second at most". */
-TEST(server_close_bounds_a_slow_response)
+ * closes: "after options.close_timeout and a second at most"; and not if
+ * there is no stall_timeout either. */
+static void close_bounds_a_slow_response(int stall_timeout)
 {
     static char body[1000000];
     wsock_options o = options_with(WSOCK_REQUESTS);
@@ -709,7 +718,7 @@ TEST(server_close_bounds_a_slow_response)
     wsock *ws;
     test_system_init(&system);
     o.close_timeout = 200;
-    o.stall_timeout = 1000;
+    o.stall_timeout = stall_timeout;
     server = serve(&system, &o);
     fd = raw_connect(wsock_server_port(server), 1);
     raw_send(fd, PLAIN_GET, strlen(PLAIN_GET));
@@ -731,6 +740,105 @@ TEST(server_close_bounds_a_slow_response)
     wsock_server_free(server);
     close(fd);
     CHECK_NO_LEAK(&system);
+}
+
+TEST(server_close_bounds_a_slow_response)
+{
+    close_bounds_a_slow_response(1000);
+    close_bounds_a_slow_response(WSOCK_NEVER);
+}
+
+/* ------------------------------------------------------- wakes, wrong calls */
+
+/* A wake that is found together with something to report is not lost: the
+ * waiting poll returns that event, and the next one returns 0. */
+TEST(a_wake_beside_an_event_is_not_lost)
+{
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
+    test_system system;
+    bytes frame = { 0 };
+    wsock_event e;
+    wsock_server *server;
+    wsock *ws, *client;
+    char url[64];
+    int fd, i;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    fd = peer_joins(server, &ws);
+    frame_text(&frame, FIN | WSOCK_TEXT, 1, "beside");
+    for (i = 0; i < 4; i++) { /* whichever of the two is found first */
+        if (i & 1)
+            CHECK_RESULT(wsock_server_wake(server), WSOCK_OK);
+        raw_bytes(fd, &frame);
+        raw_arrived(fd);
+        if (!(i & 1))
+            CHECK_RESULT(wsock_server_wake(server), WSOCK_OK);
+        CHECK_INT(wsock_server_poll(server, &e, WSOCK_NEVER), 1);
+        CHECK_INT(e.type, WSOCK_EVENT_MESSAGE);
+        CHECK_INT(wsock_server_poll(server, &e, WSOCK_NEVER), 0);
+    }
+    snprintf(url, sizeof url, "ws://127.0.0.1:%d/",
+             wsock_server_port(server));
+    client = wsock_connect(url, &o);
+    while (wsock_state(client) != WSOCK_STATE_OPEN) {
+        wsock_server_poll(server, &e, 0);
+        wsock_poll(client, &e, 0);
+    }
+    wsock_server_poll(server, &e, 0);
+    while (wsock_poll(client, &e, 0) > 0)
+        ;
+    CHECK_INT(wsock_broadcast(server, NULL, 0, WSOCK_TEXT, "x", 1), 0);
+    raw_wait((int)client_socket(client));
+    CHECK_RESULT(wsock_wake(client), WSOCK_OK);
+    CHECK_INT(wsock_poll(client, &e, WSOCK_NEVER), 1);
+    CHECK_INT(e.type, WSOCK_EVENT_MESSAGE);
+    CHECK_INT(wsock_poll(client, &e, WSOCK_NEVER), 0);
+    wsock_free(client);
+    wsock_server_free(server);
+    close(fd);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&frame);
+}
+
+/* A connection that was added before it has a transport is passed over until
+ * it has one; and it is no core handle any more: bytes fed to it would stand
+ * before those of all the others. */
+TEST(an_added_connection_without_a_transport)
+{
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
+    test_system system;
+    bytes frame = { 0 };
+    wsock_server *server;
+    char text[] = "HTTP/1.1 101 Switching Protocols\r\n";
+    wsock *ws, *added;
+    wsock_event e;
+    int fd;
+    test_system_init(&system);
+    o.system = &system.system;
+    server = serve(&system, NULL);
+    fd = peer_joins(server, &ws);
+    added = wsock_new(WSOCK_CLIENT, "ws://127.0.0.1/", &o);
+    CHECK_RESULT(wsock_server_add(server, added), WSOCK_OK);
+    no_event(server);
+    CHECK_RESULT(wsock_pause(added, 1), WSOCK_OK);
+    CHECK_RESULT(wsock_pause(added, 0), WSOCK_OK);
+    CHECK_RESULT(wsock_flush(added), WSOCK_INVALID_OPERATION);
+    no_event(server);
+    CHECK_RESULT(wsock_feed(added, text, strlen(text)),
+                 WSOCK_INVALID_OPERATION);
+    CHECK_RESULT(wsock_next(added, &e), WSOCK_INVALID_OPERATION);
+    CHECK_RESULT(wsock_error(added), WSOCK_OK);
+    CHECK_INT(wsock_state(added), WSOCK_STATE_CONNECTING);
+    frame_text(&frame, FIN | WSOCK_TEXT, 1, "as ever");
+    raw_bytes(fd, &frame);
+    CHECK(next_event(server, WSOCK_EVENT_MESSAGE, &e) == ws);
+    CHECK_RESULT(wsock_close(added, 0, NULL), WSOCK_OK);
+    CHECK(next_event(server, WSOCK_EVENT_CLOSE, &e) == added);
+    wsock_free(added);
+    wsock_server_free(server);
+    close(fd);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&frame);
 }
 
 /* ------------------------------------------------ requests, without sockets */
@@ -1132,6 +1240,8 @@ static const test_case tests[] = {
     TEST_ENTRY(server_close_leaves_late_requests_to_the_program),
     TEST_ENTRY(a_rejected_request_gives_its_slot_back),
     TEST_ENTRY(server_close_bounds_a_slow_response),
+    TEST_ENTRY(a_wake_beside_an_event_is_not_lost),
+    TEST_ENTRY(an_added_connection_without_a_transport),
     TEST_ENTRY(head_out_of_a_large_head),
     TEST_ENTRY(head_in_twice_is_refused),
     TEST_ENTRY(respond_sends_the_options_headers),
