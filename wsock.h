@@ -753,7 +753,8 @@ WSOCK_API int wsock_abort(wsock *ws);
  * means that the buffer is full, or with WSOCK_PARTS that more is to come, or
  * that the call would have ended with nothing and no memory to keep the rest.
  * Text may be cut inside a character then.  kind WSOCK_CLOSE: the peer's
- * Close has come; see wsock_close_status(), then call wsock_close().
+ * Close has come and, unless the time was up, our answer has left; see
+ * wsock_close_status(), then call wsock_close().
  * Returns  WSOCK_OK
  *          WSOCK_TIMED_OUT   after options.receive_timeout; nothing is lost,
  *                            call again
@@ -8989,6 +8990,20 @@ static int wsock__receive_keep(wsock *ws, wsock__receive *r, int result)
     return WSOCK_OK; /* it cannot be kept, so it is handed out now */
 }
 
+/* The peer's Close is read, our answer to it stands in the queue: that leaves
+ * before the call returns, as the next one may come late.  At the latest the
+ * close time-out ends the connection, and with it the wait. */
+static void wsock__answer_leaves(wsock *ws, int64_t deadline)
+{
+    wsock_event e;
+    while (ws->out && ws->out->queued && ws->phase == WSOCK__PHASE_LINGER &&
+           wsock__pump_blocking(ws, deadline)) {
+        while (wsock__has_input(ws))
+            wsock__step(ws, &e);
+        wsock__leave(ws);
+    }
+}
+
 static int wsock__receive_loop(wsock *ws, wsock__receive *r)
 {
     wsock__loop *l = ws->loop;
@@ -9002,6 +9017,7 @@ static int wsock__receive_loop(wsock *ws, wsock__receive *r)
         l->direct_size = r->size - r->filled;
         wsock__leave(ws);
         if (ws->bits & WSOCK__CLOSE_RECEIVED) {
+            wsock__answer_leaves(ws, deadline);
             ws->bits |= WSOCK__CLOSE_REPORTED;
             r->filled = 0;
             wsock__receive_end(r, WSOCK_CLOSE);

@@ -1132,6 +1132,35 @@ TEST(shutdown_while_a_receive_waits)
     }
 }
 
+static void line_holds(pair *p, size_t capacity)
+{
+    pthread_mutex_lock(&p->line.lock);
+    p->line.capacity = capacity;
+    pthread_cond_broadcast(&p->line.moved);
+    pthread_mutex_unlock(&p->line.lock);
+}
+
+/* A receive that returns CLOSE has answered: it waits until the transport has
+ * taken that, as no other call may follow for long. */
+TEST(a_receive_of_close_has_answered)
+{
+    talk in;
+    wsock_status got;
+    char text[64];
+    pair p;
+    pair_init(&p, OVER_CHANNEL, NULL, NULL);
+    CHECK_RESULT(wsock_shutdown(p.ws[0], 1000, "done"), WSOCK_OK);
+    line_holds(&p, 0);
+    talk_start(&in, talk_receive, p.ws[1], 1, 1);
+    channel_await(&p.line, 1);
+    line_holds(&p, 1024);
+    check_end(&in, WSOCK_OK);
+    CHECK_INT(in.got.kind, WSOCK_CLOSE);
+    CHECK_RESULT(wsock_receive(p.ws[0], text, sizeof text, &got), WSOCK_OK);
+    CHECK_INT(got.kind, WSOCK_CLOSE);
+    pair_free(&p);
+}
+
 /* ------------------------------------------------------------------ wake -- */
 
 static wsock *wake_ws;
@@ -1515,7 +1544,8 @@ TEST(all_is_back)
         return;
     }
     CHECK_INT(test_descriptors(), descriptors_before);
-    CHECK_INT(net_threads(), threads_before);
+    net_wait_threads(threads_before);
+    CHECK(net_threads() <= threads_before);
 }
 
 static const test_case tests[] = {
@@ -1542,6 +1572,7 @@ static const test_case tests[] = {
     TEST_ENTRY(close_while_a_send_waits_for_ever),
     TEST_ENTRY(close_while_a_send_waits_for_a_while),
     TEST_ENTRY(shutdown_while_a_receive_waits),
+    TEST_ENTRY(a_receive_of_close_has_answered),
     TEST_ENTRY(wake_a_receive_from_a_signal_handler),
     TEST_ENTRY(wake_a_poll_over_a_transport_of_ours),
     TEST_ENTRY(the_peer_dies_while_both_wait),
