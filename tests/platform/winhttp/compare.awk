@@ -1,7 +1,8 @@
 # compare.awk - two clients' lines, step by step, as run.sh describes it.
 #
 # Reads differences.txt, WinHTTP's log, ours; winhttp and wsock are the exit
-# statuses of the clients, all is 0 when every row was run.
+# statuses of the clients, all is 0 when every row was run, brief not 0 when
+# only what fails is to be printed.
 
 BEGIN { FS = "|" }
 FNR == 1 { file++ }
@@ -105,6 +106,8 @@ function step(k,    l, n, mark) {
         bad += n == 0
         differ += n > 0
     }
+    if (brief && mark != "!")
+        return
     printf "%s %-40s %-50s %s\n", mark, l, shown(2, k), shown(3, k)
     if (n)
         print "      " reason[n]
@@ -119,8 +122,9 @@ END {
             row = parts[1]
             bad = 0
             title = step_name(key[i])
-            printf "\n%s %s\n  %-40s %-50s %s\n", row, title, "step",
-                "WinHTTP", "wsock.h"
+            if (!brief)
+                printf "\n%s %s\n  %-40s %-50s %s\n", row, title, "step",
+                    "WinHTTP", "wsock.h"
         }
         if (parts[2] != "00")
             step(key[i])
@@ -128,7 +132,8 @@ END {
             bad += !paired(key[i])
     }
     end_row()
-    print ""
+    if (!brief)
+        print ""
     for (i = 1; i <= known; i++)
         if (!(i in used) && (all == 0 || known_row[i] in ran)) {
             print "FAIL a known difference has gone: " known_row[i] ", " \

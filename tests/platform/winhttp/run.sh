@@ -3,10 +3,11 @@
 # WinHTTP (wine's) and wsock.h, both built with MinGW and run under wine,
 # against one server that is written with wsock.h, too.
 #
-#     sh tests/platform/winhttp/run.sh [--windows-server] [NUMBER...]
+#     sh run.sh [--brief] [--windows-server] [NUMBER...]
 #
+#     --brief            failures only
 #     --windows-server   the server is built with MinGW, too
-#     NUMBER   of a row in the README's porting table: 16 is W16.  (All)
+#     NUMBER             of a row of the README's porting table (all): 16, W16
 #
 # Prints what each saw, side by side, row by row: `=` the same; `~` a
 # difference that differences.txt knows, with its reason; `!` a failure.  The
@@ -18,7 +19,7 @@ here=$(cd "$(dirname "$0")" && pwd) || exit 1
 work=$here/../../.work/winhttp
 cc=x86_64-w64-mingw32-gcc-win32
 command -v $cc >/dev/null || cc=x86_64-w64-mingw32-gcc
-servers=
+players=
 
 skip() { # why
     echo "SKIP winhttp: $1"
@@ -33,13 +34,14 @@ first() { # programs, of which one is to be found
 }
 
 serve=./server
-if [ "${1:-}" = --windows-server ]; then
-    serve=windows
-    shift
-fi
-for number in "$@"; do
-    case $number in
-    '' | *[!0-9]*) sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+brief=0
+numbers=
+for argument in "$@"; do
+    case $argument in
+    --brief) brief=1 ;;
+    --windows-server) serve=windows ;;
+    '' | *[!0-9]*) sed -n '2,17s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) numbers="$numbers $argument" ;;
     esac
 done
 command -v $cc >/dev/null || skip "no MinGW compiler ($cc)"
@@ -52,11 +54,12 @@ mkdir -p "$work" && cd "$work" || exit 1
 WINEPREFIX=$PWD/prefix WINEDEBUG=-all WINEDLLOVERRIDES='mscoree,mshtml='
 export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
 
+# The players, and the servers that they have not stopped.
 stop() {
-    for server in $servers; do
-        kill "$server" 2>/dev/null
+    for process in $players $(cat ./*.pid 2>/dev/null); do
+        kill "$process" 2>/dev/null
     done
-    servers=
+    rm -f ./*.pid
     [ -z "$wineserver" ] || timeout 20 "$wineserver" -k 2>/dev/null
 }
 trap stop EXIT
@@ -72,23 +75,23 @@ build() {
 
 # One client with a server of its own; the server's lines belong to the same
 # steps.
-play() { # client, numbers
+play() { # client
     client=$1
-    shift
     $serve >"$client.server" &
     server=$!
     echo $server >"$client.pid"
     n=0
-    until [ -s "$client.server" ] || [ $n -ge 100 ]; do
+    until grep -qs . "$client.server" || [ $n -ge 200 ]; do
         sleep 0.1
         n=$((n + 1))
     done
-    timeout 300 "$wine" "$client.exe" $(head -n 1 "$client.server") "$@" \
-        >"$client.out" 2>"$client.err"
+    timeout 300 "$wine" "$client.exe" $(head -n 1 "$client.server") \
+        $numbers >"$client.out" 2>"$client.err"
     echo $? >"$client.status"
     sleep 1 # for the server to see the last one's end
     kill $server
     wait $server 2>/dev/null
+    rm -f "$client.pid"
     cat "$client.out" "$client.server" | tr -d '\r' | grep -a '|' |
         LC_ALL=C sort -s -t '|' -k 1,1V >"$client.log"
 }
@@ -102,16 +105,17 @@ if [ ! -f prefix/system.reg ] && ! timeout 120 "$wine" wineboot -i \
     >wineboot.log 2>&1; then
     skip "wine cannot make its directory: see tests/.work/winhttp"
 fi
-rm -f ./*.pid ./*.log ./*.status
-play winhttp "$@" &
+rm -f ./*.pid ./*.log ./*.status ./*.server
+play winhttp &
 one=$!
-play wsock "$@" &
+play wsock &
 two=$!
-servers="$one $two"
+players="$one $two"
 wait $one
 wait $two
-servers=$(cat winhttp.pid wsock.pid 2>/dev/null)
+players=
 
 LC_ALL=C awk -v winhttp="$(cat winhttp.status)" \
-    -v wsock="$(cat wsock.status)" -v all="$#" \
+    -v wsock="$(cat wsock.status)" -v brief=$brief \
+    -v all="$(echo $numbers | wc -w)" \
     -f "$here/compare.awk" "$here/differences.txt" winhttp.log wsock.log

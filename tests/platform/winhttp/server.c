@@ -298,7 +298,7 @@ static void event(const wsock_event *e)
     }
 }
 
-/* ----------------------------------------------------------- the two doors -- */
+/* --------------------------------------------------------- the two doors -- */
 
 /* A listener whose queue is full: connects to it come to no end. */
 static int closed_door(void)
