@@ -7,7 +7,7 @@
 #
 #     --brief            failures only
 #     --windows-server   the server is built with MinGW, too
-#     NUMBER             of a row of the README's porting table (all): 16, W16
+#     NUMBER             of a row of the porting table, 16: W16 (all)
 #
 # Prints what each saw, side by side, row by row: `=` the same; `~` a
 # difference that differences.txt knows, with its reason; `!` a failure.  The
