@@ -2448,6 +2448,9 @@ static void wsock__note_v(wsock *ws, int code, int operation,
     r->why.failure.operation = operation;
     if (ws->phase < WSOCK__PHASE_OPEN)
         r->why.failure.operation = WSOCK_OPERATION_CONNECT;
+    else if (operation == WSOCK_OPERATION_RECEIVE &&
+             (ws->bits & WSOCK__DISCARD)) /* it is wsock_close() that reads */
+        r->why.failure.operation = WSOCK_OPERATION_CLOSE;
 }
 
 /* Record why the connection fails; what follows is the caller's business. */

@@ -267,7 +267,7 @@ check() { # name, command that prints what is wrong: nothing is good
 
 long_lines() {
     for f in wsock.h examples/*.c tests/unit/*.[ch] tests/platform/*.c \
-        tests/fuzz/*.[ch]; do
+        tests/platform/*/*.[ch] tests/fuzz/*.[ch]; do
         [ -f "$f" ] || continue
         awk -v f="$f" 'length($0) > 80 {
             print f ":" NR ": " length($0) " columns" }' "$f"

@@ -173,4 +173,5 @@ suite_platform() {
     begin
     platform_run
     settle counted
+    script winhttp sh $platform/winhttp/run.sh --brief
 }

@@ -947,14 +947,15 @@ TEST(winhttp_websocket_status)
  * -> wsock_why(), in the CLOSE event e.why: code and operation */
 TEST(winhttp_async_result_names_the_operation)
 {
-    enum { SENDING, RECEIVING, CLOSING, WAYS };
+    enum { SENDING, RECEIVING, CLOSING, LOST, WAYS };
     static const struct {
         const char *log;
         int operation;
     } want[WAYS] = {
         { "CLOSE 1006 \"\" WSOCK_TIMED_OUT\n", WSOCK_OPERATION_SEND },
         { "CLOSE 1006 \"\" WSOCK_INVALID_UTF8\n", WSOCK_OPERATION_RECEIVE },
-        { "CLOSE 1006 \"\" WSOCK_TIMED_OUT\n", WSOCK_OPERATION_CLOSE }
+        { "CLOSE 1006 \"\" WSOCK_TIMED_OUT\n", WSOCK_OPERATION_CLOSE },
+        { "CLOSE 1006 \"\" WSOCK_CONNECTION_LOST\n", WSOCK_OPERATION_CLOSE }
     };
     uint8_t *data = test_pattern(1 << 20);
     int way, i;
@@ -979,12 +980,14 @@ TEST(winhttp_async_result_names_the_operation)
             there_sends(&p, WSOCK_TEXT, "\xFF", 1);
         else
             CHECK_RESULT(wsock_close(p.here, 1000, ""), WSOCK_OK);
-        for (i = 0; i < 100 && !p.seen.size; i++) {
+        if (way == LOST) /* instead of an answer to our Close */
+            CHECK_RESULT(wsock_abort(p.there), WSOCK_OK);
+        for (i = 0; i < 100 && !p.seen.size && way != LOST; i++) {
             while (wsock_poll(p.here, &e, 0) > 0)
                 log_event(&p.seen, &e);
             sys.now += 1000;
         }
-        log_is(&p.seen, want[way].log, __LINE__);
+        HERE_SEES(&p, want[way].log);
         CHECK_INT(wsock_why(p.here)->operation, want[way].operation);
         pair_close(&p);
         CHECK_NO_LEAK(&sys);
