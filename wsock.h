@@ -206,10 +206,12 @@
  *     Time-outs are yours then; wsock_abort() ends a connection at once.
  *
  * MEMORY  With options.memory a connection lives in your block of
- * wsock_memory_needed() bytes and never allocates: receive_buffer bounds
- * what it reads, max_message what it assembles (by default receive_buffer),
- * send_limit what it queues.  What cannot fit is refused: 1009 to the peer,
- * WSOCK_TOO_BIG to you.
+ * wsock_memory_needed() bytes and never allocates (but for the look-up of a
+ * name, which is the system's: numeric addresses and localhost need none):
+ * receive_buffer bounds what it reads, max_message what it assembles (by
+ * default receive_buffer), send_limit what it queues.  What cannot fit is
+ * refused: 1009 to the peer, WSOCK_TOO_BIG to you.  Zero for receive_buffer,
+ * send_limit or max_header means 4 KiB then.
  *
  * SIGNALS  The library installs no handler.  SIGPIPE never reaches you.  A
  * signal ends a waiting poll call early (0); wsock_wake() and
@@ -436,7 +438,7 @@ typedef struct wsock_failure {
     int http_status;        /* of the response, received or sent */
     const char *body;       /* start of a refusing response's body, */
     size_t body_size;       /* up to 4 KiB; not NUL-terminated */
-    int close_sent;         /* close code in our Close frame, 0: none sent */
+    int close_sent;         /* in our Close; 1005: empty; 0: none sent */
     int close_received;     /* in the peer's; 1005: empty; 0: none came */
     const char *close_reason; /* the peer's, UTF-8, never NULL */
     const char *text;       /* one line: the cause, and the knob to turn */
@@ -719,8 +721,8 @@ WSOCK_API int wsock_shutdown(wsock *ws, int code, const char *reason);
  * the peer's, discard what comes until then.
  *   code, reason  in  as for wsock_shutdown(); ignored when Close was sent
  * Returns  WSOCK_OK when closed, also when it was closed already; polled and
- *          core: when closing has begun, CLOSE follows;
- *          WSOCK_INVALID_PARAMETER; WSOCK_TIMED_OUT after
+ *          core: when closing has begun, CLOSE follows (before OPEN with
+ *          WSOCK_CANCELLED as its failure); WSOCK_INVALID_PARAMETER; WSOCK_TIMED_OUT after
  *          options.close_timeout; or the sticky failure.  The handle stays;
  *          free it.
  * Blocks   blocking handles: until closed, or options.close_timeout; it is
@@ -774,7 +776,8 @@ WSOCK_API int wsock_receive(wsock *ws, void *data, size_t size,
  * another thread, or else the next wsock_receive(), return WSOCK_CANCELLED.
  * A cancelled receive may be made again; a cancelled dial is the end.
  * Returns  WSOCK_OK; WSOCK_INVALID_OPERATION on a handle that is not a
- *          blocking one.   Blocks: never.   Threads: any. */
+ *          blocking one, or whose wsock_dial() or wsock_attach() has not
+ *          begun: nothing was remembered.   Blocks: never.   Threads: any. */
 WSOCK_API int wsock_cancel(wsock *ws);
 
 /* ------------------------------------------------------------- polling -- */
@@ -896,7 +899,8 @@ WSOCK_API unsigned wsock_extensions(const wsock *ws);
 /* The value of a header of the peer's head, the first if it came several
  * times, NULL if it did not.  From OPEN (or wsock_connect()) to the next
  * reading call; from REQUEST until the answer, and with OPEN again; after a
- * refusal until wsock_free(). */
+ * refusal until wsock_free().  A head that came by wsock_head_in() is the
+ * program's, and not kept, but for a REQUEST. */
 WSOCK_API const char *wsock_header(const wsock *ws, const char *name);
 /* Milliseconds between the last keepalive ping and its Pong, -1: none has
  * come yet. */
@@ -977,7 +981,8 @@ WSOCK_API int wsock_respond(wsock *ws, int status,
 
 /* wsock_broadcast() -- send one message to many: framed once, and shared.
  *   to    in  `count` connections of this server, NULL entries skipped; NULL:
- *             all that are open, and count is 0
+ *             all that are open, those of wsock_server_add() too (which, as
+ *             clients, get masked copies of their own), and count is 0
  *   kind  in  WSOCK_TEXT or WSOCK_BINARY
  *   data  in  `size` bytes, copied once; NULL only if size is 0
  * Connections that are not open, or have sent Close, are passed over.
@@ -1032,8 +1037,8 @@ WSOCK_API int wsock_server_close(wsock_server *server);
  * that were added end too, and are still to be freed by you. */
 WSOCK_API void wsock_server_free(wsock_server *server);
 
-/* The port in use; the connections that have not ended; the failure that
- * stuck. */
+/* The port in use; the connections that have not ended, also those that are
+ * not open yet, are HTTP requests, or were added; the failure that stuck. */
 WSOCK_API int wsock_server_port(const wsock_server *server);
 WSOCK_API size_t wsock_server_count(const wsock_server *server);
 WSOCK_API int wsock_server_error(const wsock_server *server);
@@ -9982,7 +9987,9 @@ WSOCK_API size_t wsock_watches(const wsock *ws, wsock_watch *list, size_t cap)
 /* see the API section */
 WSOCK_API int wsock_timeout(const wsock *ws)
 {
-    if (!ws || wsock__may_block(ws))
+    if (!ws)
+        return 0; /* a poll call says why */
+    if (wsock__may_block(ws))
         return WSOCK_NEVER;
     if (ws->bits & WSOCK__PENDING_CLOSE)
         return 0;
