@@ -4,6 +4,8 @@
  * `TEST_MAIN("subject", table)`.  Failed checks print both operands and the
  * test goes on, so that one run shows everything that is wrong.  The last
  * line is `subject: N passed, N failed`; the exit status is 1 if any failed.
+ * What a system lacks a test may leave out by TEST_SKIP("why"): such a test is
+ * counted apart, behind the others.
  * With an argument only the tests whose name contains it are run.
  *
  * Below the checks: growable bytes, frames as bytes, a guarded buffer, a
@@ -41,11 +43,18 @@ static struct {
     long checks, failures; /* of the whole program */
     long in_this_test;     /* failures of the running test */
     const char *test;      /* its name */
+    const char *skipped;   /* why it was left out, or NULL */
     char note[160];        /* which turn of a loop a check belongs to */
 } test_state;
 
 #define TEST(name) static void name(void)
 #define TEST_ENTRY(name) { #name, name }
+
+#define TEST_SKIP(why)                                                        \
+    do {                                                                      \
+        test_state.skipped = (why);                                           \
+        return;                                                               \
+    } while (0)
 
 #define CHECK(cond) test_check((cond) ? 1 : 0, __FILE__, __LINE__, #cond)
 #define CHECK_INT(got, want)                                                  \
@@ -164,7 +173,7 @@ TEST_FN int test_check_bytes(const void *got, size_t n, const void *want,
 TEST_FN int test_main(const char *subject, const test_case *cases, size_t n,
                       int argc, char **argv)
 {
-    int passed = 0, failed = 0;
+    int passed = 0, failed = 0, skipped = 0;
     size_t i;
     setvbuf(stdout, NULL, _IOLBF, 0);
     for (i = 0; i < n; i++) {
@@ -173,19 +182,27 @@ TEST_FN int test_main(const char *subject, const test_case *cases, size_t n,
         test_state.test = cases[i].name;
         test_state.in_this_test = 0;
         test_state.note[0] = 0;
+        test_state.skipped = NULL;
         if (getenv("TEST_VERBOSE"))
             printf("%s\n", cases[i].name);
         cases[i].run();
+        if (test_state.skipped)
+            printf("SKIP %s: %s\n", cases[i].name, test_state.skipped);
         if (test_state.in_this_test)
             failed++;
+        else if (test_state.skipped)
+            skipped++;
         else
             passed++;
     }
-    if (passed + failed == 0) {
+    if (passed + failed + skipped == 0) {
         printf("no test is called that\n");
         failed = 1;
     }
-    printf("%s: %d passed, %d failed\n", subject, passed, failed);
+    printf("%s: %d passed, %d failed", subject, passed, failed);
+    if (skipped)
+        printf(", %d skipped", skipped);
+    printf("\n");
     return failed != 0;
 }
 
