@@ -233,14 +233,15 @@ POSIX_FN DIR *opendir(const char *path)
     DIR *dir = (DIR *)calloc(1, sizeof *dir);
     if (!dir)
         return NULL;
-    strcpy(dir->entry.d_name, "n");
     dir->left = strcmp(path, "/proc/self/task") ? posix_sockets()
                                                 : posix_threads();
+    dir->left += 2; /* "." and ".." */
     return dir;
 }
 
 POSIX_FN struct dirent *readdir(DIR *dir)
 {
+    strcpy(dir->entry.d_name, dir->left > 2 ? "n" : ".");
     return dir->left-- > 0 ? &dir->entry : NULL;
 }
 
@@ -367,6 +368,17 @@ POSIX_FN int posix_getsockopt(int fd, int level, int name, void *value,
     return getsockopt((SOCKET)fd, level, name, (char *)value, size);
 }
 
+/* Of streams: wsock.h wakes itself by a datagram socket, where others have
+ * something that is no socket. */
+POSIX_FN int posix_getpeername(int fd, struct sockaddr *address, int *size)
+{
+    int type = 0, n = sizeof type;
+    if (posix_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) ||
+        type != SOCK_STREAM)
+        return -1;
+    return getpeername((SOCKET)fd, address, size);
+}
+
 POSIX_FN ssize_t posix_recv(int fd, void *data, size_t size, int flags)
 {
     int force = (flags & MSG_DONTWAIT) && !*posix_mode(fd), n, e;
@@ -471,6 +483,7 @@ int write(int fd, const void *data, unsigned size)
     posix_setsockopt(fd, level, name, value, size)
 #define getsockopt(fd, level, name, value, size) \
     posix_getsockopt(fd, level, name, value, size)
+#define getpeername(fd, address, size) posix_getpeername(fd, address, size)
 #define recv(fd, data, size, flags) posix_recv(fd, data, size, flags)
 #define send(fd, data, size, flags) posix_send(fd, data, size, flags)
 #define poll(list, n, timeout) posix_poll(list, n, timeout)
