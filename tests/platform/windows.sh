@@ -66,37 +66,47 @@ leave() { # the server of this WINEPREFIX alone
 }
 trap leave EXIT
 trap 'exit 1' INT TERM HUP
-if ! timeout 180 "$wine" wineboot -i >"$work/wineboot.log" 2>&1; then
+timeout 180 "$wine" wineboot -i >"$work/wineboot.log" 2>&1 &
+boot=$!
+
+# Built while wine makes its configuration.
+flags='-std=gnu99 -g -Wall -Wextra -Werror -Itests/platform/windows'
+libraries='-lws2_32 -lbcrypt -lpthread -static'
+cat >"$work/build.sh" <<END
+{
+    $cc64 $flags -O1 -o $work/\$1.exe tests/unit/test_\$1.c $libraries ||
+        echo "\$1: it does not build for 64 bits"
+    [ -z "$two" ] || $cc32 $flags -o $work/\$1.32.exe \\
+        tests/unit/test_\$1.c $libraries ||
+        echo "\$1: it does not build for 32 bits"
+} >$work/\$1.build 2>&1
+END
+cat >"$work/run.sh" <<END
+timeout 120 '$wine' $work/\$1.exe >$work/\$1.raw 2>&1
+echo \$? >$work/\$1.status
+tr -d '\r' <$work/\$1.raw >$work/\$1.log
+END
+printf '%s\n' $names | xargs -P "$jobs" -n 1 sh "$work/build.sh"
+if ! wait $boot; then
     fail "wine does not start" "$work/wineboot.log"
     finish
 fi
 
-# One program: built twice, run once.
-flags='-std=gnu99 -g -O1 -Wall -Wextra -Werror -Itests/platform/windows'
-libraries='-lws2_32 -lbcrypt -lpthread -static'
-cat >"$work/one.sh" <<END
-log=$work/\$1.log
-{
-    status=0
-    $cc64 $flags -o $work/\$1.exe tests/unit/test_\$1.c $libraries &&
-        timeout 120 '$wine' $work/\$1.exe || status=\$?
-    if [ -n "$two" ] && ! $cc32 $flags -O0 -o $work/\$1.32.exe \\
-        tests/unit/test_\$1.c $libraries; then
-        echo "\$1: it does not build for 32 bits"
-        status=2
-    fi
-} >\$log.raw 2>&1
-tr -d '\r' <\$log.raw >\$log
-echo \$status >$work/\$1.status
-END
-printf '%s\n' $names | xargs -P "$jobs" -n 1 sh "$work/one.sh"
+# Those that take longest begin.
+for name in threads rules io $names; do
+    [ -s "$work/$name.exe" ] && echo "$name"
+done | awk '!seen[$0]++' | xargs -P "$jobs" -n 1 sh "$work/run.sh"
 
 for name in $names; do
     log=$work/$name.log
+    if [ -s "$work/$name.build" ]; then
+        fail "$name" "$work/$name.build"
+        continue
+    fi
     status=$(cat "$work/$name.status")
     grep '^SKIP ' "$log"
-    counts=$(sed -n 's/^.*[^0-9]\([0-9]* passed, [0-9]* failed.*\)/\1/p' \
-        "$log" | tail -n 1 | tr -c '0-9' ' ')
+    counts=$(grep -o '[0-9]* passed, [0-9]* failed.*' "$log" | tail -n 1 |
+        tr -c '0-9' ' ')
     set -- $counts
     if [ $# -lt 2 ]; then
         fail "$name: no summary, status $status" "$log"
