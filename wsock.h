@@ -6399,10 +6399,17 @@ static int wsock__connect_ended(wsock__fd fd)
 }
 
 /* Has the peer gone, so that nothing can be sent to it any more?  That it has
- * shut its side alone does not say so. */
+ * shut its side alone does not say so.  (Under wine a reset shows in WSAPoll()
+ * alone: recv() tells of the end of the stream.) */
 static int wsock__socket_is_gone(wsock__fd fd)
 {
     char peeked;
+    struct pollfd p;
+    p.fd = (SOCKET)fd;
+    p.events = 0;
+    p.revents = 0;
+    if (WSAPoll(&p, 1, 0) > 0 && (p.revents & POLLERR) != 0)
+        return 1;
     return recv((SOCKET)fd, &peeked, 1, MSG_PEEK) < 0 &&
            WSAGetLastError() != WSAEWOULDBLOCK;
 }

@@ -1,0 +1,124 @@
+#!/bin/sh
+# The unit tests on Windows: built with MinGW, run under wine.
+#
+#     sh tests/platform/windows.sh [NAME...]
+#
+#     NAME    a unit test program, as test_NAME.c; all without one
+#
+# The last line counts: N passed, N failed, N skipped.  The exit status is 1
+# if anything failed.  Everything is built and logged in tests/.work/windows,
+# where wine has its own configuration too.  Programs are built for 64 bits and
+# run; for 32 bits they are only built.  JOBS sets how many run at a time.
+set -u
+
+root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
+cd "$root" || exit 1
+work=$root/tests/.work/windows
+cc64=x86_64-w64-mingw32-gcc-win32
+cc32=i686-w64-mingw32-gcc-win32
+jobs=${JOBS:-2}
+passed=0 failed=0 skipped=0
+
+finish() {
+    echo "$passed passed, $failed failed, $skipped skipped"
+    [ "$failed" = 0 ]
+    exit
+}
+
+skip() { # what, why
+    skipped=$((skipped + 1))
+    echo "SKIP $1: $2"
+}
+
+fail() { # what, log
+    failed=$((failed + 1))
+    echo "FAIL $1"
+    tail -n 60 "$2" | sed 's/^/    /'
+}
+
+command -v $cc64 >/dev/null 2>&1 ||
+    { skip "the unit tests on Windows" "no $cc64"; finish; }
+wine=
+for w in wine64 /usr/lib/wine/wine64 wine; do
+    command -v $w >/dev/null 2>&1 && wine=$w && break
+done
+[ -n "$wine" ] || { skip "the unit tests on Windows" "no wine64"; finish; }
+two=yes
+command -v $cc32 >/dev/null 2>&1 || two=
+
+names=$*
+[ -n "$names" ] || names=$(cd tests/unit && ls test_*.c |
+    sed 's/^test_//; s/\.c$//')
+rm -rf "$work"
+mkdir -p "$work" || exit 1
+
+# Wine: a configuration of our own, and a server that goes with us.
+WINEPREFIX=$work/prefix
+WINEDEBUG=-all
+WINEDLLOVERRIDES='mscoree,mshtml='
+export WINEPREFIX WINEDEBUG WINEDLLOVERRIDES
+server=
+for s in wineserver /usr/lib/wine/wineserver64 /usr/lib/wine/wineserver; do
+    command -v $s >/dev/null 2>&1 && server=$s && break
+done
+leave() { # the server of this WINEPREFIX alone
+    [ -n "$server" ] && timeout 20 "$server" -k >/dev/null 2>&1
+}
+trap leave EXIT
+trap 'exit 1' INT TERM HUP
+timeout 180 "$wine" wineboot -i >"$work/wineboot.log" 2>&1 &
+boot=$!
+
+# Built while wine makes its configuration.
+flags='-std=gnu99 -g -Wall -Wextra -Werror -Itests/platform/windows'
+libraries='-lws2_32 -lbcrypt -lpthread -static'
+cat >"$work/build.sh" <<END
+{
+    $cc64 $flags -O1 -o $work/\$1.exe tests/unit/test_\$1.c $libraries ||
+        echo "\$1: it does not build for 64 bits"
+    [ -z "$two" ] || $cc32 $flags -o $work/\$1.32.exe \\
+        tests/unit/test_\$1.c $libraries ||
+        echo "\$1: it does not build for 32 bits"
+} >$work/\$1.build 2>&1
+END
+cat >"$work/run.sh" <<END
+timeout 120 '$wine' $work/\$1.exe >$work/\$1.raw 2>&1
+echo \$? >$work/\$1.status
+tr -d '\r' <$work/\$1.raw >$work/\$1.log
+END
+printf '%s\n' $names | xargs -P "$jobs" -n 1 sh "$work/build.sh"
+if ! wait $boot; then
+    fail "wine does not start" "$work/wineboot.log"
+    finish
+fi
+
+# Those that take longest begin.
+for name in threads rules io $names; do
+    [ -s "$work/$name.exe" ] && echo "$name"
+done | awk '!seen[$0]++' | xargs -P "$jobs" -n 1 sh "$work/run.sh"
+
+for name in $names; do
+    log=$work/$name.log
+    if [ -s "$work/$name.build" ]; then
+        fail "$name" "$work/$name.build"
+        continue
+    fi
+    status=$(cat "$work/$name.status")
+    grep '^SKIP ' "$log"
+    counts=$(grep -o '[0-9]* passed, [0-9]* failed.*' "$log" | tail -n 1 |
+        tr -c '0-9' ' ')
+    set -- $counts
+    if [ $# -lt 2 ]; then
+        fail "$name: no summary, status $status" "$log"
+        continue
+    fi
+    passed=$((passed + $1)) skipped=$((skipped + ${3:-0}))
+    if [ "$2" != 0 ]; then
+        failed=$((failed + $2 - 1))
+        fail "$name" "$log"
+    elif [ "$status" != 0 ]; then
+        fail "$name: status $status" "$log"
+    fi
+done
+[ -n "$two" ] || skip "the builds for 32 bits" "no $cc32"
+finish
