@@ -179,6 +179,7 @@ install_all() {
     have chromium || wanted="$wanted chromium"
     have ip || wanted="$wanted iproute2"
     have unshare || wanted="$wanted util-linux"
+    wanted="$wanted$(platform_wanted | sed 's/^/ /' | tr -d '\n')"
     [ -z "$wanted" ] && sanitizers_work && return
     apt-get update >"$work/install.log" 2>&1 ||
         { fail "apt-get update" "$work/install.log"; return; }
@@ -503,6 +504,10 @@ readme_client() { # client.c, server.c
     esac
 }
 
+# --------------------------------------------------------------- platform --
+
+. "$here/platform/suite.sh"
+
 # ------------------------------------------------------------------- unit --
 
 unit_jobs() { # word, compile command, run command (%: the program), units
@@ -552,10 +557,6 @@ suite_unit() {
     fi
     settle counted
 }
-
-# --------------------------------------------------------------- platform --
-
-. "$here/platform/suite.sh"
 
 # ---------------------------------------------------------------- threads --
 # Two threads on a blocking connection, and the look-up's, under the tools

@@ -3,15 +3,28 @@
 
 platform=tests/platform
 
-# What Debian calls the tools that this suite needs.
-platform_packages='gcc-mingw-w64-x86-64-win32 g++-mingw-w64-x86-64-win32
-    gcc-mingw-w64-i686-win32 g++-mingw-w64-i686-win32 wine64 wine
-    qemu-user-static
-    gcc-s390x-linux-gnu libc6-dev-s390x-cross
-    gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-    gcc-arm-linux-gnueabihf libc6-dev-armhf-cross
-    gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
-    gcc-12-multilib musl-tools tcc'
+# What this suite needs: a program, or a file, and Debian's packages with it.
+platform_needs='x86_64-w64-mingw32-gcc-win32 gcc-mingw-w64-x86-64-win32
+    x86_64-w64-mingw32-g++-win32 g++-mingw-w64-x86-64-win32
+    i686-w64-mingw32-gcc-win32 gcc-mingw-w64-i686-win32
+    i686-w64-mingw32-g++-win32 g++-mingw-w64-i686-win32
+    /usr/lib/wine/wine64 wine64
+    qemu-s390x-static qemu-user-static
+    s390x-linux-gnu-gcc gcc-s390x-linux-gnu,libc6-dev-s390x-cross
+    aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu,libc6-dev-arm64-cross
+    arm-linux-gnueabihf-gcc gcc-arm-linux-gnueabihf,libc6-dev-armhf-cross
+    riscv64-linux-gnu-gcc gcc-riscv64-linux-gnu,libc6-dev-riscv64-cross
+    /usr/lib/gcc/x86_64-linux-gnu/12/32/libgcc.a gcc-12-multilib
+    musl-gcc musl-tools
+    tcc tcc'
+
+platform_wanted() {
+    set -- $platform_needs
+    while [ $# -gt 0 ]; do
+        have "$1" || [ -e "$1" ] || echo "$2" | tr , ' '
+        shift 2
+    done
+}
 
 # use.c with the implementation in it, under one compiler; run if it can be.
 platform_use() { # name, compile command, run command (%: the program)
@@ -173,5 +186,6 @@ suite_platform() {
     begin
     platform_run
     settle counted
+    script windows sh $platform/windows.sh
     script winhttp sh $platform/winhttp/run.sh --brief
 }

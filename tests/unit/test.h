@@ -173,6 +173,17 @@ TEST_FN void test_skip(const char *why)
     printf("SKIP %s: %s\n", test_state.test, why);
 }
 
+/* For tests about descriptors as POSIX has them: limited, and inherited. */
+TEST_FN int test_has_posix_descriptors(void)
+{
+#if defined(_WIN32)
+    test_skip("descriptors are neither limited nor inherited here");
+    return 0;
+#else
+    return 1;
+#endif
+}
+
 /* Runs one test, which is to check something. */
 TEST_FN void test_run(const test_case *c)
 {

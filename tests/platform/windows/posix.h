@@ -198,8 +198,10 @@ POSIX_FN int mprotect(void *at, size_t size, int protection)
 
 enum { POSIX_DESCRIPTORS = 16384 }; /* the highest handle that is looked at */
 
+typedef unsigned long rlim_t;
+
 struct rlimit {
-    unsigned long rlim_cur, rlim_max;
+    rlim_t rlim_cur, rlim_max;
 };
 
 #define RLIMIT_NOFILE 0
