@@ -1142,6 +1142,7 @@ the implementation first, or compile with -std=gnu99 or -D_GNU_SOURCE"
 #undef WSOCK__EPOLL
 #define WSOCK__EPOLL 1
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #endif
 
 /* A socket, -1 for none, and what the system's calls take. */
@@ -1713,6 +1714,8 @@ struct wsock__loop {
     size_t direct_size;
     wsock_io io; /* a transport of the program's */
     int queue; /* epoll's or kqueue's descriptor, -1: poll() is used */
+    int alarm; /* rings when a timer is due, -1: waits are timed */
+    int64_t alarm_due; /* what it is set to */
     wsock__fd wake_read, wake_write;
     wsock__fd turn_read, turn_write; /* wakes a sender when the receiver
                                       * leaves */
@@ -7521,7 +7524,7 @@ static inline int wsock__ready_write(const wsock__ready *r)
 
 static void wsock__ready_void(wsock__ready *r)
 {
-    r->data.ptr = NULL;
+    r->data.ptr = (void *)((uintptr_t)r | 1);
 }
 #elif WSOCK__KQUEUE
 typedef struct kevent wsock__ready;
@@ -7587,7 +7590,7 @@ static inline int wsock__ready_write(const wsock__ready *r)
 
 static void wsock__ready_void(wsock__ready *r)
 {
-    r->udata = 0;
+    r->udata = (void *)((uintptr_t)r | 1);
 }
 #else
 typedef int wsock__ready;
@@ -7659,6 +7662,13 @@ static void wsock__unwatch(wsock *ws)
     ws->watched = 0;
 }
 
+/* What stands for the loop's own descriptors in the kernel's queue: an odd
+ * address, which no connection has. */
+static void *wsock__own(const void *what)
+{
+    return (void *)((uintptr_t)what | 1);
+}
+
 static void wsock__listener_watch(wsock__loop *l, int on)
 {
     if (l->listening == on)
@@ -7666,7 +7676,7 @@ static void wsock__listener_watch(wsock__loop *l, int on)
     l->listening = (uint8_t)on;
     if (l->queue >= 0)
         wsock__queue_set(l, l->listener, on ? 0 : 1, on ? 1 : 0,
-                         &l->listener);
+                         wsock__own(&l->listener));
 }
 
 /* Is there room for another connection?  Asked whenever their number has
@@ -7690,6 +7700,72 @@ static void wsock__listener_rest(wsock__loop *l, int64_t due)
     l->listen_due = due;
 }
 
+static void wsock__expire(wsock__loop *l);
+
+#if WSOCK__EPOLL
+/* With the system's own clock the kernel tells when a timer is due, and no
+ * wait has to ask what time it is.  Without one waits are timed. */
+static void wsock__alarm_open(wsock__loop *l)
+{
+    if (l->config->system.now != wsock__system_now)
+        return;
+    l->alarm_due = INT64_MAX;
+    l->alarm = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (l->alarm >= 0 &&
+        wsock__queue_set(l, l->alarm, -1, 1, wsock__own(&l->alarm)) < 0) {
+        close(l->alarm);
+        l->alarm = -1;
+    }
+}
+
+static void wsock__alarm_set(wsock__loop *l)
+{
+    struct itimerspec t;
+    memset(&t, 0, sizeof t);
+    t.it_value.tv_sec = (time_t)(l->next_due / 1000);
+    t.it_value.tv_nsec = (long)(l->next_due % 1000) * 1000000;
+    timerfd_settime(l->alarm, TFD_TIMER_ABSTIME, &t, NULL);
+    l->alarm_due = l->next_due;
+}
+
+static void wsock__alarm_rang(wsock__loop *l)
+{
+    uint64_t times;
+    ssize_t n = read(l->alarm, &times, sizeof times);
+    (void)n;
+    l->alarm_due = INT64_MAX;
+    l->now = wsock__now(l);
+    wsock__expire(l);
+}
+
+static void wsock__alarm_close(wsock__loop *l)
+{
+    if (l->alarm >= 0)
+        close(l->alarm);
+    l->alarm = -1;
+}
+#else
+static inline void wsock__alarm_open(wsock__loop *l)
+{
+    (void)l;
+}
+
+static inline void wsock__alarm_set(wsock__loop *l)
+{
+    (void)l;
+}
+
+static inline void wsock__alarm_rang(wsock__loop *l)
+{
+    (void)l;
+}
+
+static inline void wsock__alarm_close(wsock__loop *l)
+{
+    (void)l;
+}
+#endif
+
 static int wsock__poller_open(wsock__loop *l)
 {
     if (wsock__wake_open(&l->wake_read, &l->wake_write) < 0)
@@ -7703,9 +7779,11 @@ static int wsock__poller_open(wsock__loop *l)
     }
     l->queue = wsock__queue_new();
     if (l->queue < 0 ||
-        wsock__queue_set(l, l->wake_read, -1, 1, &l->wake_read) < 0 ||
-        wsock__queue_set(l, l->listener, -1, 1, &l->listener) < 0)
+        wsock__queue_set(l, l->wake_read, -1, 1, wsock__own(&l->wake_read)) <
+            0 ||
+        wsock__queue_set(l, l->listener, -1, 1, wsock__own(&l->listener)) < 0)
         return -1;
+    wsock__alarm_open(l);
 #endif
     return 0;
 }
@@ -7714,6 +7792,7 @@ static void wsock__poller_close(wsock__loop *l)
 {
     wsock__wake_close(&l->wake_read, &l->wake_write);
     l->ready_at = l->ready_count = 0;
+    wsock__alarm_close(l);
     if (l->queue >= 0)
         wsock__socket_end(l->queue);
     l->queue = -1;
@@ -7758,6 +7837,17 @@ static inline void wsock__wait_queue(wsock__loop *l, int timeout)
         l->filled = 1; /* what comes of it is looked at, too */
 }
 
+/* One of the loop's own descriptors is ready, or it is one that was voided. */
+static void wsock__ready_own(wsock__loop *l, const void *what)
+{
+    if (what == wsock__own(&l->listener))
+        wsock__accept_all(l);
+    else if (what == wsock__own(&l->wake_read))
+        wsock__woken(l);
+    else if (what == wsock__own(&l->alarm))
+        wsock__alarm_rang(l);
+}
+
 /* The next connection that the last wait found; NULL: there are no more. */
 WSOCK__INLINE wsock *wsock__ready_take(wsock__loop *l, unsigned *work)
 {
@@ -7765,11 +7855,9 @@ WSOCK__INLINE wsock *wsock__ready_take(wsock__loop *l, unsigned *work)
         const wsock__ready *r =
             (const wsock__ready *)l->ready + l->ready_at++;
         void *what = wsock__ready_what(r);
-        if (WSOCK__UNLIKELY(what == &l->listener)) {
-            wsock__accept_all(l);
-        } else if (WSOCK__UNLIKELY(what == &l->wake_read)) {
-            wsock__woken(l);
-        } else if (WSOCK__LIKELY(what != NULL)) {
+        if (WSOCK__UNLIKELY((uintptr_t)what & 1)) {
+            wsock__ready_own(l, what);
+        } else {
             *work = wsock__work_of((wsock *)what, wsock__ready_read(r),
                                    wsock__ready_write(r));
             return (wsock *)what;
@@ -8544,7 +8632,14 @@ static void wsock__wait_timed(wsock__loop *l, int64_t deadline)
 
 WSOCK__INLINE void wsock__wait_once(wsock__loop *l, int64_t deadline)
 {
-    if (l->timing || deadline > 0) {
+    if (l->alarm >= 0) {
+        if (l->timing && l->next_due < l->alarm_due)
+            wsock__alarm_set(l);
+    } else if (l->timing) {
+        wsock__wait_timed(l, deadline);
+        return;
+    }
+    if (deadline > 0) {
         wsock__wait_timed(l, deadline);
         return;
     }
@@ -8651,7 +8746,7 @@ static void wsock__flush_listed(const wsock__loop *l)
 }
 
 /* The polled loop: the first event there is. */
-static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
+WSOCK__INLINE int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
 {
     int64_t deadline = wsock__deadline(l, timeout);
     l->waited = 0;
@@ -8676,6 +8771,12 @@ static int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
     l->corked = 0;
     l->events = l->bytes = 0;
     return 0;
+}
+
+/* The same where it is not the hot path of a server. */
+static int wsock__poll_once(wsock__loop *l, wsock_event *e, int timeout)
+{
+    return wsock__poll(l, e, timeout);
 }
 
 /* ------------------------------------------------------------ >>blocking --
@@ -9093,7 +9194,7 @@ static void wsock__loop_init(wsock__loop *l, wsock__config *c,
     l->fixed = c->o.memory != NULL;
     if (wsock__loop_size(&c->o) < sizeof *l)
         return;
-    l->queue = -1;
+    l->queue = l->alarm = -1;
     l->wake_read = l->wake_write = l->listener = -1;
     l->turn_read = l->turn_write = -1;
     l->bytes_most = c->o.poll_bytes;
@@ -10019,7 +10120,7 @@ WSOCK_API int wsock_poll(wsock *ws, wsock_event *event, int timeout)
         return wsock__ended(ws);
     if (!ws->io && ws->phase != WSOCK__PHASE_DONE)
         return WSOCK_INVALID_OPERATION; /* no transport: wsock_next() */
-    return wsock__poll(ws->loop, event, timeout);
+    return wsock__poll_once(ws->loop, event, timeout);
 }
 
 static int wsock__flush_now(wsock *ws)
@@ -10989,7 +11090,7 @@ WSOCK_API int wsock_accept(wsock_server *s, wsock **out, int timeout)
     l->bytes_most = WSOCK_UNLIMITED;
     l->events = 0;
     deadline = wsock__deadline(l, timeout);
-    while (wsock__poll(l, &e, deadline <= 0
+    while (wsock__poll_once(l, &e, deadline <= 0
                                   ? (int)deadline
                                   : wsock__milliseconds(wsock__now(l),
                                                         deadline))) {

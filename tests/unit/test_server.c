@@ -1227,6 +1227,33 @@ TEST(max_memory_is_never_passed)
     free(data);
 }
 
+/* With the system's own clock, which the kernel may watch: a time-out ends a
+ * wait that has no end of its own, the first and the next one. */
+TEST(time_outs_end_a_wait_for_ever)
+{
+    wsock_options o;
+    wsock_server *server;
+    wsock_event e;
+    int i, fd;
+    guard();
+    memset(&o, 0, sizeof o);
+    o.keepalive_interval = 20;
+    o.pong_timeout = 20;
+    server = wsock_listen("ws://127.0.0.1:0/", &o);
+    for (i = 0; i < 3; i++) {
+        fd = raw_connect(wsock_server_port(server), 0);
+        raw_send(fd, TEST_REQUEST, strlen(TEST_REQUEST));
+        CHECK_INT(wsock_server_poll(server, &e, WSOCK_NEVER), 1);
+        CHECK_INT(e.type, WSOCK_EVENT_OPEN);
+        CHECK_INT(wsock_server_poll(server, &e, WSOCK_NEVER), 1);
+        CHECK_INT(e.type, WSOCK_EVENT_CLOSE);
+        CHECK_RESULT(e.why->code, WSOCK_TIMED_OUT);
+        CHECK_INT(wsock_server_poll(server, &e, 0), 0);
+        close(fd);
+    }
+    wsock_server_free(server);
+}
+
 static const test_case tests[] = {
     TEST_ENTRY(an_added_client_with_a_masked_reference),
     TEST_ENTRY(echo_copied_in_the_middle_keeps_its_key),
@@ -1254,7 +1281,8 @@ static const test_case tests[] = {
     TEST_ENTRY(poll_0_finds_what_has_arrived_with_a_connection),
     TEST_ENTRY(poll_0_finds_the_end_behind_half_a_message),
     TEST_ENTRY(poll_messages_and_poll_bytes_return_0_once),
-    TEST_ENTRY(max_memory_is_never_passed)
+    TEST_ENTRY(max_memory_is_never_passed),
+    TEST_ENTRY(time_outs_end_a_wait_for_ever)
 };
 
 TEST_MAIN("server", tests)
