@@ -1698,7 +1698,8 @@ struct wsock__loop {
      * memory behind this point, see wsock__loop_size(). */
     wsock__timers timers[WSOCK__TIMERS];
     size_t timing;    /* timers that run, the listener's rest among them, */
-    int64_t next_due; /* none of which is due before this */
+    int64_t next_due; /* none of which is due before this; INT64_MAX: none
+                       * runs */
     int64_t until;    /* how long the wait that is going on lasts */
     int64_t now;      /* when the kernel or a timer was last dealt with */
     int64_t listen_due; /* when the listener is watched again */
@@ -1715,7 +1716,7 @@ struct wsock__loop {
     wsock_io io; /* a transport of the program's */
     int queue; /* epoll's or kqueue's descriptor, -1: poll() is used */
     int alarm; /* rings when a timer is due, -1: waits are timed */
-    int64_t alarm_due; /* what it is set to */
+    int64_t alarm_due; /* what it is set to, INT64_MAX: nothing */
     wsock__fd wake_read, wake_write;
     wsock__fd turn_read, turn_write; /* wakes a sender when the receiver
                                       * leaves */
@@ -4139,6 +4140,20 @@ static void wsock__pong_insert(wsock *ws)
  * One list for each duration, oldest first; so there is no search, and no
  * work while nothing expires.  A connection has one timer at a time. */
 
+/* One more runs; one less: when the last has stopped, nothing is due. */
+static void wsock__timing_more(wsock__loop *l, int64_t due)
+{
+    l->timing++;
+    if (due < l->next_due)
+        l->next_due = due;
+}
+
+static void wsock__timing_less(wsock__loop *l)
+{
+    if (--l->timing == 0)
+        l->next_due = INT64_MAX;
+}
+
 static void wsock__timer_stop(wsock *ws)
 {
     wsock__timers *list;
@@ -4154,19 +4169,12 @@ static void wsock__timer_stop(wsock *ws)
     else
         list->last = ws->timer_prev;
     ws->timer = WSOCK__TIMER_NONE;
-    ws->loop->timing--;
+    wsock__timing_less(ws->loop);
 }
 
 static int64_t wsock__now(const wsock__loop *l)
 {
     return l->config->system.now(l->config->system.user);
-}
-
-/* One more runs. */
-static void wsock__timing_more(wsock__loop *l, int64_t due)
-{
-    if (l->timing++ == 0 || due < l->next_due)
-        l->next_due = due;
 }
 
 /* Let the timer of a connection be this one, due at `due`.  It belongs behind
@@ -7694,7 +7702,7 @@ static void wsock__listener_check(wsock__loop *l)
 static void wsock__listener_rest(wsock__loop *l, int64_t due)
 {
     if (l->listen_due)
-        l->timing--;
+        wsock__timing_less(l);
     if (due)
         wsock__timing_more(l, due);
     l->listen_due = due;
@@ -7709,7 +7717,6 @@ static void wsock__alarm_open(wsock__loop *l)
 {
     if (l->config->system.now != wsock__system_now)
         return;
-    l->alarm_due = INT64_MAX;
     l->alarm = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     if (l->alarm >= 0 &&
         wsock__queue_set(l, l->alarm, -1, 1, wsock__own(&l->alarm)) < 0) {
@@ -8602,7 +8609,7 @@ static void wsock__expire(wsock__loop *l)
 /* The next thing that is timed; -1: there is none. */
 static int64_t wsock__next_due(const wsock__loop *l)
 {
-    return l->timing ? l->next_due : -1;
+    return l->next_due == INT64_MAX ? -1 : l->next_due;
 }
 
 static int wsock__milliseconds(int64_t from, int64_t to)
@@ -8630,21 +8637,25 @@ static void wsock__wait_timed(wsock__loop *l, int64_t deadline)
     wsock__expire(l);
 }
 
+/* There is a time to it: the deadline's, or that of a timer of which the
+ * kernel does not know yet. */
+static void wsock__wait_clocked(wsock__loop *l, int64_t deadline)
+{
+    if (l->alarm < 0 || deadline > 0) {
+        wsock__wait_timed(l, deadline);
+        return;
+    }
+    wsock__alarm_set(l);
+    wsock__wait(l, deadline == 0 ? 0 : -1);
+}
+
 WSOCK__INLINE void wsock__wait_once(wsock__loop *l, int64_t deadline)
 {
-    if (l->alarm >= 0) {
-        if (l->timing && l->next_due < l->alarm_due)
-            wsock__alarm_set(l);
-    } else if (l->timing) {
-        wsock__wait_timed(l, deadline);
-        return;
-    }
-    if (deadline > 0) {
-        wsock__wait_timed(l, deadline);
-        return;
-    }
     l->until = INT64_MAX;
-    wsock__wait(l, deadline == 0 ? 0 : -1);
+    if (WSOCK__UNLIKELY(deadline > 0 || l->next_due < l->alarm_due))
+        wsock__wait_clocked(l, deadline);
+    else
+        wsock__wait(l, deadline == 0 ? 0 : -1);
 }
 
 /* The next connection with something to do: first those that the kernel
@@ -8946,7 +8957,7 @@ static int wsock__wait_write(wsock *ws, int wants, int reading, int timeout)
     if (l->threaded && l->turn_read < 0 &&
         (timeout < 0 || timeout > WSOCK__SLICE))
         timeout = WSOCK__SLICE;
-    if (!reading && l->receiving && l->timing && l->next_due < l->until) {
+    if (!reading && l->receiving && l->next_due < l->until) {
         wsock__wake(l->wake_write, WSOCK__WAKE_LOOK); /* a timer of this */
         if (io->wake)       /* send's, which the receiver does not know of */
             io->wake(user);
@@ -9195,6 +9206,7 @@ static void wsock__loop_init(wsock__loop *l, wsock__config *c,
     if (wsock__loop_size(&c->o) < sizeof *l)
         return;
     l->queue = l->alarm = -1;
+    l->alarm_due = l->next_due = INT64_MAX;
     l->wake_read = l->wake_write = l->listener = -1;
     l->turn_read = l->turn_write = -1;
     l->bytes_most = c->o.poll_bytes;
