@@ -1,9 +1,10 @@
 #!/bin/sh
-# The unit tests on Windows: built with MinGW, run under wine.
+# Windows: the unit tests, and the conformance scripts against the echo
+# programs, built with MinGW and run under wine.
 #
 #     sh tests/platform/windows.sh [NAME...]
 #
-#     NAME    a unit test program, as test_NAME.c; all without one
+#     NAME    a unit test program, as test_NAME.c; everything without one
 #
 # The last line counts: N passed, N failed, N skipped.  The exit status is 1
 # if anything failed.  Everything is built and logged in tests/.work/windows,
@@ -47,6 +48,7 @@ two=yes
 command -v $cc32 >/dev/null 2>&1 || two=
 
 names=$*
+only=$*
 [ -n "$names" ] || names=$(cd tests/unit && ls test_*.c |
     sed 's/^test_//; s/\.c$//')
 rm -rf "$work"
@@ -121,4 +123,51 @@ for name in $names; do
     fi
 done
 [ -n "$two" ] || skip "the builds for 32 bits" "no $cc32"
+
+# Programs of another system at the other end of the wire: what the conformance
+# scripts see of the echo programs under wine is what they see of the native
+# ones.
+python=${PYTHON:-/usr/bin/python3}
+native() { # what, its script and arguments
+    log=$work/$1.log
+    shift
+    timeout 400 "$python" -B tests/peers/"$@" >"$log" 2>&1
+    counts=$(tail -n 1 "$log" |
+        sed -n 's/^.*: \([0-9]*\) passed, \([0-9]*\) failed.*/\1 \2/p')
+    set -- $counts
+    passed=$((passed + ${1:-0}))
+    [ "${2:-1}" = 0 ] && return
+    failed=$((failed + ${2:-1} - 1))
+    fail "the conformance scripts, see $log" "$log"
+}
+
+echo_programs() {
+    for name in echo_server echo_client; do
+        $cc64 -O2 -Wall -Wextra -Werror -o "$work/$name.exe" \
+            examples/$name.c -lws2_32 -lbcrypt >"$work/$name.log" 2>&1 ||
+            { fail "examples/$name.c" "$work/$name.log"; return; }
+    done
+    printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$(command -v "$wine")" \
+        "$work/echo_client.exe" >"$work/echo_client"
+    chmod +x "$work/echo_client"
+    "$wine" "$work/echo_server.exe" --port 0 >"$work/echo.log" 2>&1 &
+    url=
+    turns=0
+    while [ -z "$url" ] && [ $turns -lt 300 ]; do
+        sleep 0.1
+        url=$(tr -d '\r' <"$work/echo.log" | sed -n 's/^.*\(ws:.*\)$/\1/p')
+        turns=$((turns + 1))
+    done
+    native conformance_server conformance_server.py --fast --jobs 4 "$url"
+    native conformance_client conformance_client.py --fast --jobs 4 \
+        "$work/echo_client"
+}
+
+if [ -z "$only" ]; then
+    if [ -x "$python" ]; then
+        echo_programs
+    else
+        skip "the conformance scripts" "no $python"
+    fi
+fi
 finish
