@@ -7006,13 +7006,27 @@ static inline void wsock__exit(const wsock *ws)
     }
 }
 
-/* A wait begins, and others may work on the connection; it ends. */
+/* A sender that waits is to look at the connection. */
+static void wsock__tell_sender(const wsock__loop *l)
+{
+    if (l->turn_write >= 0)
+        wsock__wake(l->turn_write, WSOCK__WAKE_LOOK);
+    if (l->io.wake)
+        l->io.wake(l->io.user);
+}
+
+/* A wait begins, and others may work on the connection; it ends.  If another
+ * waits while nothing is queued any more, it is a sender whose message this
+ * thread has written, which need not become writable again for that. */
 static inline void wsock__wait_begins(wsock__loop *l)
 {
-    if (l->threaded) {
-        l->waiting++;
-        wsock__hold(l, 0);
-    }
+    const wsock *ws = l->all;
+    if (!l->threaded)
+        return;
+    if (l->waiting && ws && !(ws->out && ws->out->queued))
+        wsock__tell_sender(l);
+    l->waiting++;
+    wsock__hold(l, 0);
 }
 
 static void wsock__wait_ends(wsock__loop *l)
@@ -7072,10 +7086,8 @@ static void wsock__reading_ends(wsock__loop *l)
     if (!l->threaded)
         return;
     wsock__someone_left(l);
-    if (l->waiting && l->turn_write >= 0)
-        wsock__wake(l->turn_write, WSOCK__WAKE_LOOK);
-    if (l->waiting && l->io.wake)
-        l->io.wake(l->io.user);
+    if (l->waiting)
+        wsock__tell_sender(l);
 }
 
 /* Give the transport up: at once, or when nobody waits on it any more. */
