@@ -4417,6 +4417,16 @@ WSOCK__INLINE int wsock__flush_single(wsock *ws, wsock__out *out,
     return 1;
 }
 
+/* The queue has left: nobody is stalled.  Without a stall_timeout no timer
+ * has run meanwhile, so the others are to begin again. */
+static inline void wsock__unstall(wsock *ws)
+{
+    if (wsock__timer_is(ws, WSOCK__TIMER_STALL) ||
+        (ws->timer == WSOCK__TIMER_NONE &&
+         !(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD))))
+        wsock__watchdog(ws);
+}
+
 /* Offer the queue to the transport until it is empty or not now.  Returns 1
  * when there is nothing left to write. */
 static int wsock__flush(wsock *ws)
@@ -4427,8 +4437,7 @@ static int wsock__flush(wsock *ws)
         !(ws->bits & WSOCK__NOT_FLUENT)) {
         size_t size = ws->out->queued;
         if (wsock__flush_single(ws, ws->out, &written)) {
-            if (wsock__timer_is(ws, WSOCK__TIMER_STALL))
-                wsock__watchdog(ws);
+            wsock__unstall(ws);
             return 1;
         }
         if (!wsock__short_write(ws, written, size))
@@ -4444,8 +4453,7 @@ static int wsock__flush(wsock *ws)
         else if (!wsock__short_write(ws, n, offered))
             return 0;
     }
-    if (wsock__timer_is(ws, WSOCK__TIMER_STALL))
-        wsock__watchdog(ws);
+    wsock__unstall(ws);
     return 1;
 }
 
