@@ -4428,6 +4428,16 @@ WSOCK__INLINE int wsock__flush_single(wsock *ws, wsock__out *out,
     return 1;
 }
 
+/* The queue has left: nobody is stalled.  Without a stall_timeout no timer
+ * has run meanwhile, so the others are to begin again. */
+static inline void wsock__unstall(wsock *ws)
+{
+    if (wsock__timer_is(ws, WSOCK__TIMER_STALL) ||
+        (ws->timer == WSOCK__TIMER_NONE &&
+         !(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD))))
+        wsock__watchdog(ws);
+}
+
 /* Offer the queue to the transport until it is empty or not now.  Returns 1
  * when there is nothing left to write. */
 static int wsock__flush(wsock *ws)
@@ -4438,8 +4448,7 @@ static int wsock__flush(wsock *ws)
         !(ws->bits & WSOCK__NOT_FLUENT)) {
         size_t size = ws->out->queued;
         if (wsock__flush_single(ws, ws->out, &written)) {
-            if (wsock__timer_is(ws, WSOCK__TIMER_STALL))
-                wsock__watchdog(ws);
+            wsock__unstall(ws);
             return 1;
         }
         if (!wsock__short_write(ws, written, size))
@@ -4455,8 +4464,7 @@ static int wsock__flush(wsock *ws)
         else if (!wsock__short_write(ws, n, offered))
             return 0;
     }
-    if (wsock__timer_is(ws, WSOCK__TIMER_STALL))
-        wsock__watchdog(ws);
+    wsock__unstall(ws);
     return 1;
 }
 
@@ -7017,13 +7025,27 @@ static inline void wsock__exit(const wsock *ws)
     }
 }
 
-/* A wait begins, and others may work on the connection; it ends. */
+/* A sender that waits is to look at the connection. */
+static void wsock__tell_sender(const wsock__loop *l)
+{
+    if (l->turn_write >= 0)
+        wsock__wake(l->turn_write, WSOCK__WAKE_LOOK);
+    if (l->io.wake)
+        l->io.wake(l->io.user);
+}
+
+/* A wait begins, and others may work on the connection; it ends.  If another
+ * waits while nothing is queued any more, it is a sender whose message this
+ * thread has written, which need not become writable again for that. */
 static inline void wsock__wait_begins(wsock__loop *l)
 {
-    if (l->threaded) {
-        l->waiting++;
-        wsock__hold(l, 0);
-    }
+    const wsock *ws = l->all;
+    if (!l->threaded)
+        return;
+    if (l->waiting && ws && !(ws->out && ws->out->queued))
+        wsock__tell_sender(l);
+    l->waiting++;
+    wsock__hold(l, 0);
 }
 
 static void wsock__wait_ends(wsock__loop *l)
@@ -7083,10 +7105,8 @@ static void wsock__reading_ends(wsock__loop *l)
     if (!l->threaded)
         return;
     wsock__someone_left(l);
-    if (l->waiting && l->turn_write >= 0)
-        wsock__wake(l->turn_write, WSOCK__WAKE_LOOK);
-    if (l->waiting && l->io.wake)
-        l->io.wake(l->io.user);
+    if (l->waiting)
+        wsock__tell_sender(l);
 }
 
 /* Give the transport up: at once, or when nobody waits on it any more. */

@@ -425,6 +425,7 @@ typedef struct channel_end {
     int ended;        /* the other end will write no more */
     int dead;         /* reads and writes fail from now on */
     int mute;         /* only writes do */
+    int single;       /* who waits for room alone is not told of it */
     int inside;       /* a callback is running */
     int overlaps;     /* another began meanwhile: none may */
     int waiting;      /* threads in `wait` */
@@ -526,7 +527,7 @@ TEST_FN int channel_ready(const channel_end *e, int wants)
         return 1;
     if ((wants & 1) && (e->at < e->in.size || e->ended))
         return 1;
-    return (wants & 2)
+    return (wants & 2) && !(e->single && wants == 2)
            && (to->in.size - to->at < e->of->capacity || to->closed);
 }
 

@@ -2412,6 +2412,34 @@ TEST(backpressure_the_stall_timeout_runs_while_paused)
     duo_free(&d);
 }
 
+/* Without a stall_timeout a queue may wait for ever.  But once it has left,
+ * a peer that answers no ping is dead as before. */
+TEST(backpressure_without_stall_timeout_keepalive_goes_on)
+{
+    wsock_options o = options_with(0);
+    duo d;
+    int i;
+    o.keepalive_interval = 1000;
+    o.pong_timeout = 500;
+    o.stall_timeout = WSOCK_NEVER;
+    duo_init(&d, &o, NULL);
+    d.link.end[0].capacity = 4;
+    CHECK_RESULT(wsock_send(d.ws[0], WSOCK_TEXT, "not taken", 9), WSOCK_OK);
+    duo_run(&d, 0);
+    d.system.now += 1000000;
+    CHECK_INT(duo_run(&d, 0), 0);
+    d.link.end[0].capacity = 1000;
+    CHECK_INT(duo_run(&d, 0), 0);
+    CHECK_INT(wsock_queued(d.ws[0]), 0);
+    CHECK_INT(wsock_timeout(d.ws[0]), 1000);
+    for (i = 0; i < 20 && !d.ended[0]; i++) {
+        d.system.now += 100;
+        duo_run(&d, 0);
+    }
+    CHECK_STR(bytes_str(&d.log[0]), "CLOSE 1006 \"\" WSOCK_TIMED_OUT\n");
+    duo_free(&d);
+}
+
 /* The same for a connection that a server holds back because its queue is
  * at the limit: it ends by stalling, not for want of a Pong. */
 TEST(backpressure_the_pong_timeout_rests_while_held_back)
@@ -4138,6 +4166,7 @@ static const test_case tests[] = {
     TEST_ENTRY(backpressure_pause_without_io),
     TEST_ENTRY(backpressure_the_pong_timeout_rests_while_paused),
     TEST_ENTRY(backpressure_the_stall_timeout_runs_while_paused),
+    TEST_ENTRY(backpressure_without_stall_timeout_keepalive_goes_on),
     TEST_ENTRY(backpressure_the_pong_timeout_rests_while_held_back),
     TEST_ENTRY(backpressure_what_never_fits_is_too_big),
     TEST_ENTRY(threads_one_sender_and_one_receiver),

@@ -739,6 +739,37 @@ TEST(the_sender_is_told_when_the_receiver_leaves)
     }
 }
 
+static void line_holds(pair *p, size_t capacity)
+{
+    pthread_mutex_lock(&p->line.lock);
+    p->line.capacity = capacity;
+    pthread_cond_broadcast(&p->line.moved);
+    pthread_mutex_unlock(&p->line.lock);
+}
+
+/* Both wait for room, the receiver is the one that sees it, and writes all
+ * that is left: a socket need not be writable again after that, but the send
+ * is done. */
+TEST(the_sender_is_told_when_the_receiver_has_written)
+{
+    talk in, out;
+    pair p;
+    pair_init(&p, OVER_CHANNEL, NULL, NULL);
+    p.line.end[0].single = 1;
+    start_both(&p, &in, &out);
+    pthread_mutex_lock(&p.line.lock);
+    while (p.line.end[0].waiting < 2)
+        pthread_cond_wait(&p.line.moved, &p.line.lock);
+    pthread_mutex_unlock(&p.line.lock);
+    line_holds(&p, 2 * TOO_MUCH);
+    CHECK_RESULT(wsock_send(p.ws[1], WSOCK_PING, "look", 4), WSOCK_OK);
+    check_end(&out, WSOCK_OK);
+    CHECK_INT(wsock_queued(p.ws[0]), 0);
+    CHECK_RESULT(wsock_send(p.ws[1], WSOCK_TEXT, "done", 4), WSOCK_OK);
+    check_end(&in, WSOCK_OK);
+    pair_free(&p);
+}
+
 /* ---------------------------------------------------------------- cancel -- */
 
 /* "Let a wsock_receive() that waits, or else the next one, return
@@ -1130,14 +1161,6 @@ TEST(shutdown_while_a_receive_waits)
         CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_OK);
         pair_free(&p);
     }
-}
-
-static void line_holds(pair *p, size_t capacity)
-{
-    pthread_mutex_lock(&p->line.lock);
-    p->line.capacity = capacity;
-    pthread_cond_broadcast(&p->line.moved);
-    pthread_mutex_unlock(&p->line.lock);
 }
 
 /* A receive that returns CLOSE has answered: it waits until the transport has
@@ -1557,6 +1580,7 @@ static const test_case tests[] = {
     TEST_ENTRY(what_is_taken_in_is_received_later),
     TEST_ENTRY(the_sender_takes_over_when_the_receiver_leaves),
     TEST_ENTRY(the_sender_is_told_when_the_receiver_leaves),
+    TEST_ENTRY(the_sender_is_told_when_the_receiver_has_written),
     TEST_ENTRY(cancel_a_receive),
     TEST_ENTRY(cancel_inside_a_message),
     TEST_ENTRY(cancel_beside_a_message),
