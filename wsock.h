@@ -722,8 +722,8 @@ WSOCK_API int wsock_shutdown(wsock *ws, int code, const char *reason);
  *   code, reason  in  as for wsock_shutdown(); ignored when Close was sent
  * Returns  WSOCK_OK when closed, also when it was closed already; polled and
  *          core: when closing has begun, CLOSE follows (before OPEN with
- *          WSOCK_CANCELLED as its failure); WSOCK_INVALID_PARAMETER; WSOCK_TIMED_OUT after
- *          options.close_timeout; or the sticky failure.  The handle stays;
+ *          WSOCK_CANCELLED as its failure); WSOCK_INVALID_PARAMETER;
+ *          WSOCK_TIMED_OUT after options.close_timeout; or the sticky failure.  The handle stays;
  *          free it.
  * Blocks   blocking handles: until closed, or options.close_timeout; it is
  *          a reading call then, and a wsock_receive() of another thread
