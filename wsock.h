@@ -11185,9 +11185,10 @@ static wsock__shared *wsock__shared_new(wsock__loop *l, unsigned kind,
     size_t n = size < WSOCK_UNLIMITED - most ? size + most : 0;
     wsock__shared *shared =
         n ? (wsock__shared *)wsock__alloc(l->config, n) : NULL;
-    uint8_t *bytes = (uint8_t *)(shared + 1);
+    uint8_t *bytes;
     if (!shared)
         return NULL;
+    bytes = (uint8_t *)(shared + 1);
     shared->references = 1;
     shared->size = n;
     n = wsock__frame_write(bytes, (uint8_t)(0x80 | kind), size, 0, 0);
