@@ -178,6 +178,8 @@ install_all() {
     [ -e /usr/include/uv.h ] || wanted="$wanted libuv1-dev"
     have chromium || wanted="$wanted chromium"
     have ip || wanted="$wanted iproute2"
+    [ -e /usr/include/libwebsockets.h ] ||
+        wanted="$wanted libwebsockets-dev"
     have unshare || wanted="$wanted util-linux"
     wanted="$wanted$(platform_wanted | sed 's/^/ /' | tr -d '\n')"
     [ -z "$wanted" ] && sanitizers_work && return

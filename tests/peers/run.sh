@@ -123,10 +123,12 @@ if build poll "$cc" -std=c99 -O2 -DWSOCK_USE_POLL; then
         --title "conformance of the server with poll()" "$work/poll_server"
 fi
 
+sane=
 if ! command -v "$clang" >/dev/null 2>&1; then
     missing "sanitizer build" "install clang"
 elif build sane "$clang" -std=c99 -g -O1 -fno-omit-frame-pointer \
     -fsanitize=address,undefined -fno-sanitize-recover=all; then
+    sane=yes
     part server_sane "$python" "$here/conformance_server.py" $fast \
         --title "conformance of the server under sanitizers" \
         "$work/sane_server"
@@ -171,6 +173,47 @@ else
     fi
     part python_server "$websockets" "$here/python/peer.py" server \
         "$work/plain_client"
+fi
+
+# What follows talks with programs that are made for it: talk and obey, which
+# are built with sanitizers where that is possible.
+# make NAME SOURCE FLAG...: $work/NAME
+make() {
+    name=$1
+    source=$2
+    shift 2
+    if ! $compile -I"$root" -o "$work/$name" "$source" "$@" \
+        >"$work/build.log" 2>&1; then
+        cat "$work/build.log"
+        fail "build of $source"
+        return 1
+    fi
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+sanitize='-fsanitize=address,undefined -fno-sanitize-recover=all'
+compile="$cc -O2"
+if [ -n "$sane" ]; then
+    compile="$clang -g -O1 -fno-omit-frame-pointer $sanitize"
+fi
+warn='-Wall -Wextra -Werror'
+# shellcheck disable=SC2086
+if make talk "$here/steps/talk.c" -std=c99 $warn &&
+    make obey "$here/steps/obey.c" -std=c99 $warn &&
+    compile="$cc -O1"; then
+    made=yes
+else
+    made=
+fi
+
+if ! echo '#include <libwebsockets.h>' | $cc -E - >/dev/null 2>&1; then
+    missing "libwebsockets" "install libwebsockets-dev"
+elif [ -n "$made" ]; then
+    if make lws_talk "$here/lws/talk.c" -lwebsockets &&
+        make lws_serve "$here/lws/serve.c" -lwebsockets; then
+        part libwebsockets "$python" "$here/lws/run.py" "$work"
+    fi
 fi
 
 PYTHON=$python
