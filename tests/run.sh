@@ -180,6 +180,9 @@ install_all() {
     have ip || wanted="$wanted iproute2"
     [ -e /usr/include/libwebsockets.h ] ||
         wanted="$wanted libwebsockets-dev"
+    have websocketd || wanted="$wanted websocketd"
+    java --list-modules 2>/dev/null | grep -q '^jdk.compiler@' ||
+        wanted="$wanted default-jdk-headless"
     have unshare || wanted="$wanted util-linux"
     wanted="$wanted$(platform_wanted | sed 's/^/ /' | tr -d '\n')"
     [ -z "$wanted" ] && sanitizers_work && return

@@ -7,7 +7,7 @@
 #                missing is then a failure, else it is skipped
 #     --fast     without the cases that wait for a time-out
 #
-# CC, CLANG, PYTHON and NODE choose the tools.  Everything is built and
+# CC, CLANG, PYTHON, NODE and JAVA choose the tools.  Everything is built and
 # logged in tests/.work/peers.  The last line counts the cases; the exit
 # status is 1 when one failed.
 set -u
@@ -31,6 +31,7 @@ cc=${CC:-cc}
 clang=${CLANG:-clang}
 python=${PYTHON:-python3}
 node=${NODE:-node}
+java=${JAVA:-java}
 PYTHONDONTWRITEBYTECODE=1
 export PYTHONDONTWRITEBYTECODE
 . "$here/counts.sh"
@@ -201,7 +202,8 @@ warn='-Wall -Wextra -Werror'
 # shellcheck disable=SC2086
 if make talk "$here/steps/talk.c" -std=c99 $warn &&
     make obey "$here/steps/obey.c" -std=c99 $warn &&
-    compile="$cc -O1"; then
+    compile="$cc -O1" &&
+    make wscat "$root/examples/wscat.c"; then
     made=yes
 else
     made=
@@ -214,6 +216,20 @@ elif [ -n "$made" ]; then
         make lws_serve "$here/lws/serve.c" -lwebsockets; then
         part libwebsockets "$python" "$here/lws/run.py" "$work"
     fi
+fi
+
+if ! have websocketd; then
+    missing "websocketd" "install websocketd"
+elif [ -n "$made" ]; then
+    part websocketd "$python" "$here/websocketd/run.py" "$work" "$work"
+fi
+
+if ! have "$java" || ! "$java" --list-modules 2>/dev/null |
+    grep -q '^jdk.compiler@\(1[7-9]\|[2-9][0-9]\)'; then
+    missing "a JDK, 17 or later" "install default-jdk-headless"
+elif [ -n "$made" ]; then
+    part java "$java" "$here/java/Client.java" "$work/obey" \
+        "$work/plain_server"
 fi
 
 PYTHON=$python
