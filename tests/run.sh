@@ -181,6 +181,9 @@ install_all() {
     [ -e /usr/include/libwebsockets.h ] ||
         wanted="$wanted libwebsockets-dev"
     have websocketd || wanted="$wanted websocketd"
+    PATH=$PATH:/usr/sbin
+    have nginx || wanted="$wanted nginx-light"
+    have haproxy || wanted="$wanted haproxy"
     java --list-modules 2>/dev/null | grep -q '^jdk.compiler@' ||
         wanted="$wanted default-jdk-headless"
     have unshare || wanted="$wanted util-linux"

@@ -32,6 +32,7 @@ clang=${CLANG:-clang}
 python=${PYTHON:-python3}
 node=${NODE:-node}
 java=${JAVA:-java}
+PATH=$PATH:/usr/sbin # nginx, haproxy
 PYTHONDONTWRITEBYTECODE=1
 export PYTHONDONTWRITEBYTECODE
 . "$here/counts.sh"
@@ -203,7 +204,8 @@ warn='-Wall -Wextra -Werror'
 if make talk "$here/steps/talk.c" -std=c99 $warn &&
     make obey "$here/steps/obey.c" -std=c99 $warn &&
     compile="$cc -O1" &&
-    make wscat "$root/examples/wscat.c"; then
+    make wscat "$root/examples/wscat.c" &&
+    make chat "$root/examples/chat.c"; then
     made=yes
 else
     made=
@@ -231,6 +233,16 @@ elif [ -n "$made" ]; then
     part java "$java" "$here/java/Client.java" "$work/obey" \
         "$work/plain_server"
 fi
+
+for proxy in nginx haproxy; do
+    if ! have $proxy; then
+        missing $proxy "install $proxy"
+    elif [ -n "$made" ]; then
+        # shellcheck disable=SC2086
+        part $proxy "$python" "$here/proxies/run.py" $proxy "$work" "$work" \
+            $websockets
+    fi
+done
 
 PYTHON=$python
 export PYTHON
