@@ -178,6 +178,14 @@ install_all() {
     [ -e /usr/include/uv.h ] || wanted="$wanted libuv1-dev"
     have chromium || wanted="$wanted chromium"
     have ip || wanted="$wanted iproute2"
+    [ -e /usr/include/libwebsockets.h ] ||
+        wanted="$wanted libwebsockets-dev"
+    have websocketd || wanted="$wanted websocketd"
+    PATH=$PATH:/usr/sbin
+    have nginx || wanted="$wanted nginx-light"
+    have haproxy || wanted="$wanted haproxy"
+    java --list-modules 2>/dev/null | grep -q '^jdk.compiler@' ||
+        wanted="$wanted default-jdk-headless"
     have unshare || wanted="$wanted util-linux"
     wanted="$wanted$(platform_wanted | sed 's/^/ /' | tr -d '\n')"
     [ -z "$wanted" ] && sanitizers_work && return

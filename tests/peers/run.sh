@@ -7,7 +7,7 @@
 #                missing is then a failure, else it is skipped
 #     --fast     without the cases that wait for a time-out
 #
-# CC, CLANG, PYTHON and NODE choose the tools.  Everything is built and
+# CC, CLANG, PYTHON, NODE and JAVA choose the tools.  Everything is built and
 # logged in tests/.work/peers.  The last line counts the cases; the exit
 # status is 1 when one failed.
 set -u
@@ -31,6 +31,8 @@ cc=${CC:-cc}
 clang=${CLANG:-clang}
 python=${PYTHON:-python3}
 node=${NODE:-node}
+java=${JAVA:-java}
+PATH=$PATH:/usr/sbin # nginx, haproxy
 PYTHONDONTWRITEBYTECODE=1
 export PYTHONDONTWRITEBYTECODE
 . "$here/counts.sh"
@@ -123,10 +125,12 @@ if build poll "$cc" -std=c99 -O2 -DWSOCK_USE_POLL; then
         --title "conformance of the server with poll()" "$work/poll_server"
 fi
 
+sane=
 if ! command -v "$clang" >/dev/null 2>&1; then
     missing "sanitizer build" "install clang"
 elif build sane "$clang" -std=c99 -g -O1 -fno-omit-frame-pointer \
     -fsanitize=address,undefined -fno-sanitize-recover=all; then
+    sane=yes
     part server_sane "$python" "$here/conformance_server.py" $fast \
         --title "conformance of the server under sanitizers" \
         "$work/sane_server"
@@ -172,6 +176,73 @@ else
     part python_server "$websockets" "$here/python/peer.py" server \
         "$work/plain_client"
 fi
+
+# What follows talks with programs that are made for it: talk and obey, which
+# are built with sanitizers where that is possible.
+# make NAME SOURCE FLAG...: $work/NAME
+make() {
+    name=$1
+    source=$2
+    shift 2
+    if ! $compile -I"$root" -o "$work/$name" "$source" "$@" \
+        >"$work/build.log" 2>&1; then
+        cat "$work/build.log"
+        fail "build of $source"
+        return 1
+    fi
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+sanitize='-fsanitize=address,undefined -fno-sanitize-recover=all'
+compile="$cc -O2"
+if [ -n "$sane" ]; then
+    compile="$clang -g -O1 -fno-omit-frame-pointer $sanitize"
+fi
+warn='-Wall -Wextra -Werror'
+# shellcheck disable=SC2086
+if make talk "$here/steps/talk.c" -std=c99 $warn &&
+    make obey "$here/steps/obey.c" -std=c99 $warn &&
+    compile="$cc -O1" &&
+    make wscat "$root/examples/wscat.c" &&
+    make chat "$root/examples/chat.c"; then
+    made=yes
+else
+    made=
+fi
+
+if ! echo '#include <libwebsockets.h>' | $cc -E - >/dev/null 2>&1; then
+    missing "libwebsockets" "install libwebsockets-dev"
+elif [ -n "$made" ]; then
+    if make lws_talk "$here/lws/talk.c" -lwebsockets &&
+        make lws_serve "$here/lws/serve.c" -lwebsockets; then
+        part libwebsockets "$python" "$here/lws/run.py" "$work"
+    fi
+fi
+
+if ! have websocketd; then
+    missing "websocketd" "install websocketd"
+elif [ -n "$made" ]; then
+    part websocketd "$python" "$here/websocketd/run.py" "$work" "$work"
+fi
+
+if ! have "$java" || ! "$java" --list-modules 2>/dev/null |
+    grep -q '^jdk.compiler@\(1[7-9]\|[2-9][0-9]\)'; then
+    missing "a JDK, 17 or later" "install default-jdk-headless"
+elif [ -n "$made" ]; then
+    part java "$java" "$here/java/Client.java" "$work/obey" \
+        "$work/plain_server"
+fi
+
+for proxy in nginx haproxy; do
+    if ! have $proxy; then
+        missing $proxy "install $proxy"
+    elif [ -n "$made" ]; then
+        # shellcheck disable=SC2086
+        part $proxy "$python" "$here/proxies/run.py" $proxy "$work" "$work" \
+            $websockets
+    fi
+done
 
 PYTHON=$python
 export PYTHON
