@@ -132,8 +132,10 @@ load() { # kind, arguments
 instructions() { # kind, load's arguments
     start "$1" echo valgrind --tool=callgrind \
         --callgrind-out-file=/dev/null
-    load "$@" >/dev/null || cat "$work/load.log" >&2
+    load "$@" >/dev/null
+    done=$?
     stop_gently "$pid"
+    [ $done = 0 ] || { cat "$work/load.log" >&2; return 1; }
     sed -n 's/.*Collected *: *\([0-9]*\).*/\1/p' "$work/$name.err"
 }
 
@@ -142,8 +144,10 @@ instructions() { # kind, load's arguments
 calls() { # kind, load's arguments
     start "$1" echo strace -f -c -o "$work/strace" sh -c 'echo $$ >"$1"; shift
         exec "$@"' sh "$work/pid"
-    load "$@" >/dev/null || cat "$work/load.log" >&2
+    load "$@" >/dev/null
+    done=$?
     stop_gently "$(cat "$work/pid")"
+    [ $done = 0 ] || { cat "$work/load.log" >&2; return 1; }
     awk '$NF == "total" { print (NF > 4 && $4 ~ /^[0-9]+$/) ? $4 : $3 }' \
         "$work/strace"
 }

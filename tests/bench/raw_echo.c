@@ -18,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BUFFER = 65536, FDS = 70000 };
+enum { BUFFER = 262144, FDS = 70000 };
 
 /* What the kernel did not take, by descriptor; NULL almost always. */
 static struct rest {
