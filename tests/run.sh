@@ -17,7 +17,7 @@
 set -u
 
 suites='build hygiene examples readme unit platform threads peers browser
-    abuse fuzz'
+    abuse bench fuzz'
 suites=$(echo $suites)
 install=
 fuzz=20
@@ -276,7 +276,8 @@ check() { # name, command that prints what is wrong: nothing is good
 
 long_lines() {
     for f in wsock.h examples/*.c tests/unit/*.[ch] tests/platform/*.c \
-        tests/platform/*/*.[ch] tests/fuzz/*.[ch]; do
+        tests/platform/*/*.[ch] tests/fuzz/*.[ch] tests/bench/*.c \
+        tests/bench/peers/*.c*; do
         [ -f "$f" ] || continue
         awk -v f="$f" 'length($0) > 80 {
             print f ":" NR ": " length($0) " columns" }' "$f"
@@ -596,7 +597,7 @@ suite_threads() {
     settle counted
 }
 
-# --------------------------------------------------------- peers and fuzz --
+# -------------------------------------------------- peers, bench and fuzz --
 
 # A script that prints its own lines and closes with the counts.
 script() { # name, command...
@@ -629,6 +630,10 @@ suite_abuse() {
     [ -x /usr/bin/python3 ] && PYTHON=${PYTHON:-/usr/bin/python3} &&
         export PYTHON
     script abuse sh tests/peers/abuse.sh
+}
+
+suite_bench() {
+    script bench sh tests/bench/check.sh
 }
 
 suite_fuzz() {

@@ -1,18 +1,25 @@
-/* load.c - the load on an echo server, and what the server spends on it.
+/* load.c - the load on a server, and what the server spends on it.
  *
  *     load [--raw] --port P [--pid PID] [--conns C] [--size S] [--window W]
- *          [--messages N] [--text]
+ *          [--messages N | --seconds T] [--text ascii|cjk] [--fanout]
+ *     load [--raw] --port P [--pid PID] [--conns C] --handshakes N
  *     load [--raw] --port P --pid PID --idle N1 N2
  *
  * The first opens C connections and then, on each of them, sends W messages
- * at once, waits until all have come back, and so on, N messages in all.
- * What comes back is compared byte by byte.  It prints
+ * at once, waits until all have come back, and so on, N messages in all, or
+ * for T seconds, after a round that is not counted.  With --fanout only the
+ * first connection sends, and every one gets all that it sends.  What comes
+ * back is compared byte by byte.  It prints
  *     messages  wall-clock seconds  seconds of CPU that PID used
- * The second opens N1 and then N2 connections that say nothing, and prints
+ * (--fanout: the messages that were received).  The second does N handshakes,
+ * C at a time, each on a new connection that it closes once the server has
+ * agreed; it prints the same.  The third opens N1 and then N2 connections
+ * that say nothing, and prints
  *     resident bytes of PID at N1, at N2
  *
  * It knows as much of RFC 6455 as this needs and uses nothing of wsock: a
- * library is not measured with itself.  --raw: no handshake and no frames.
+ * library is not measured with itself.  --raw: no handshake and no frames;
+ * a handshake is then the same bytes, sent and echoed.
  * The masking key is the same for every frame, so that one prepared buffer
  * is sent again and again and the load costs next to nothing. */
 #define _GNU_SOURCE
@@ -38,14 +45,22 @@ struct conn {
 };
 
 static struct {
-    int raw, port, conns, window, text, idle1, idle2;
+    int raw, port, conns, window, text, fanout, idle1, idle2;
     pid_t pid;
-    size_t size, messages;
-} o = {0, 0, 1, 1, 0, 0, 0, 0, 125, 10000};
+    size_t size, messages, handshakes;
+    double seconds;
+} o = {0, 0, 1, 1, 0, 0, 0, 0, 0, 125, 10000, 0, 0};
+
+enum { BINARY, ASCII, CJK }; /* o.text */
+enum { EVENTS = 512, HEAD = 2048 };
 
 static uint8_t *batch, *answer; /* what is sent, and what must come back */
 static size_t batch_size, answer_size;
 static uint8_t buffer[1 << 18];
+static struct conn *conns;
+static size_t rounds_done; /* batches that came back, on all connections */
+static int fan_left;       /* who has not got a fan-out's batch yet */
+static double deadline;    /* 0: so many rounds instead */
 
 static void die(const char *what)
 {
@@ -66,7 +81,7 @@ static size_t put_header(uint8_t *p, size_t n, int masked)
 {
     uint8_t bit = masked ? 0x80 : 0;
     size_t at = 2, i;
-    p[0] = o.text ? 0x81 : 0x82;
+    p[0] = o.text == BINARY ? 0x82 : 0x81;
     if (n < 126) {
         p[1] = (uint8_t)(bit | n);
     } else if (n < 65536) {
@@ -83,6 +98,19 @@ static size_t put_header(uint8_t *p, size_t n, int masked)
     return at;
 }
 
+/* The payload of message w: letters, or characters of three bytes each. */
+static void put_payload(uint8_t *p, size_t w)
+{
+    size_t i = 0;
+    for (; o.text == CJK && i + 3 <= o.size; i += 3) {
+        unsigned c = 0x4E00 + (unsigned)((i * 7 + w) % 20000);
+        p[i] = (uint8_t)(0xE0 | c >> 12);
+        p[i + 1] = (uint8_t)(0x80 | (c >> 6 & 0x3F));
+        p[i + 2] = (uint8_t)(0x80 | (c & 0x3F));
+    }
+    for (; i < o.size; i++) p[i] = (uint8_t)('a' + (i * 7 + w) % 26);
+}
+
 static void prepare(void)
 {
     static const uint8_t key[4] = {0x37, 0xFA, 0x21, 0x3D};
@@ -97,44 +125,46 @@ static void prepare(void)
             batch_size += 4;
             answer_size += put_header(answer + answer_size, o.size, 0);
         }
+        put_payload(answer + answer_size, w);
         for (i = 0; i < o.size; i++) {
-            uint8_t c = (uint8_t)('a' + (i * 7 + w) % 26);
+            uint8_t c = answer[answer_size++];
             batch[batch_size++] = o.raw ? c : c ^ key[i & 3];
-            answer[answer_size++] = c;
         }
     }
 }
 
 /* ------------------------------------------------------------ connections */
 
-static void shake_hands(int fd)
+static const char request[] =
+    "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+    "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/* The head of a WebSocket answer ends with an empty line; a raw one is what
+ * was sent, which does, too. */
+static int is_answer(const char *head, size_t n)
 {
-    static const char request[] =
-        "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    char head[2048];
-    size_t n = 0;
-    if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) < 0)
-        die("send");
-    /* One byte at a time, so that nothing behind the head is taken. */
-    do {
-        if (n == sizeof head || recv(fd, head + n, 1, 0) != 1)
-            die("the handshake");
-        n++;
-    } while (n < 4 || memcmp(head + n - 4, "\r\n\r\n", 4) != 0);
-    if (n < 12 || memcmp(head, "HTTP/1.1 101", 12) != 0) {
-        fprintf(stderr, "load: refused: %.*s\n", (int)n, head);
-        exit(1);
-    }
+    if (n < 16 || memcmp(head + n - 4, "\r\n\r\n", 4) != 0) return 0;
+    if (memcmp(head, o.raw ? "GET / HTTP/1.1" : "HTTP/1.1 101",
+               o.raw ? 14 : 12) == 0)
+        return 1;
+    fprintf(stderr, "load: refused: %.*s\n", (int)n, head);
+    exit(1);
 }
 
-/* For a raw server, a byte that comes back shows that it has accepted. */
-static void knock(int fd)
+static void shake_hands(int fd)
 {
-    char c = 'k';
-    if (send(fd, &c, 1, MSG_NOSIGNAL) != 1 || recv(fd, &c, 1, 0) != 1)
-        die("the first byte");
+    char head[2048];
+    size_t n = 0;
+    ssize_t got;
+    if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) < 0)
+        die("send");
+    do {
+        if (n == sizeof head
+            || (got = recv(fd, head + n, sizeof head - n, 0)) <= 0)
+            die("the handshake");
+        n += (size_t)got;
+    } while (!is_answer(head, n));
 }
 
 static int connected(void)
@@ -152,8 +182,13 @@ static int connected(void)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (connect(fd, (struct sockaddr *)&a, sizeof a) < 0) die("connect");
-    if (o.raw) knock(fd);
-    else shake_hands(fd);
+    return fd;
+}
+
+static int opened(void)
+{
+    int fd = connected();
+    shake_hands(fd);
     return fd;
 }
 
@@ -223,6 +258,25 @@ static void write_batch(int ep, struct conn *c)
     }
 }
 
+/* Is what it has done enough?  A round is a batch on each connection. */
+static int is_done(struct conn *c)
+{
+    rounds_done++;
+    if (deadline) return wall() >= deadline;
+    return --c->rounds == 0;
+}
+
+/* A fan-out's next batch leaves when everyone has the one before. */
+static int fan_done(int ep)
+{
+    if (--fan_left) return 0;
+    if (is_done(conns)) return 1;
+    fan_left = o.conns;
+    conns->out = 0;
+    write_batch(ep, conns);
+    return 0;
+}
+
 /* Returns 1 when the connection has done all its batches. */
 static int read_batch(int ep, struct conn *c)
 {
@@ -239,8 +293,10 @@ static int read_batch(int ep, struct conn *c)
         }
         c->in += (size_t)n;
         if (c->in == answer_size) {
-            c->in = c->out = 0;
-            if (--c->rounds == 0) return 1;
+            c->in = 0;
+            if (o.fanout) return fan_done(ep);
+            c->out = 0;
+            if (is_done(c)) return 1;
             write_batch(ep, c);
             return 0; /* the answer is not there yet: spare a recv */
         }
@@ -248,20 +304,29 @@ static int read_batch(int ep, struct conn *c)
     }
 }
 
-static size_t run(int ep, struct conn *conns, size_t rounds)
+static int wait_for(int ep, struct epoll_event *events)
 {
-    struct epoll_event events[64];
-    int left = o.conns, i, n;
-    for (i = 0; i < o.conns; i++) {
+    int n = epoll_wait(ep, events, EVENTS, 60000);
+    if (n > 0) return n;
+    fprintf(stderr, "load: nothing came back for a minute\n");
+    exit(1);
+}
+
+/* So many batches on each connection, or until `deadline`.  Returns the
+ * messages that came back. */
+static size_t run(int ep, size_t rounds)
+{
+    struct epoll_event events[EVENTS];
+    int left = o.fanout ? 1 : o.conns, i, n;
+    rounds_done = 0;
+    fan_left = o.conns;
+    for (i = 0; i < left; i++) {
         conns[i].rounds = rounds;
+        conns[i].out = 0;
         write_batch(ep, &conns[i]);
     }
     while (left) {
-        n = epoll_wait(ep, events, 64, 60000);
-        if (n == 0) {
-            fprintf(stderr, "load: nothing came back for a minute\n");
-            exit(1);
-        }
+        n = wait_for(ep, events);
         for (i = 0; i < n; i++) {
             struct conn *c = events[i].data.ptr;
             if (events[i].events & EPOLLOUT) write_batch(ep, c);
@@ -269,32 +334,87 @@ static size_t run(int ep, struct conn *conns, size_t rounds)
                 left -= read_batch(ep, c);
         }
     }
-    return rounds * (size_t)o.conns * (size_t)o.window;
+    return rounds_done * (size_t)o.window
+           * (o.fanout ? (size_t)o.conns : 1);
+}
+
+static void report(size_t n, double since, double used)
+{
+    printf("%lu %.6f %.9f\n", (unsigned long)n, wall() - since, cpu() - used);
 }
 
 static void load(void)
 {
-    struct conn *conns = calloc((size_t)o.conns, sizeof *conns);
     int ep = epoll_create1(0), i;
-    size_t rounds = o.messages / ((size_t)o.conns * (size_t)o.window), n;
-    double seconds, used;
-    if (!conns) die("memory");
+    size_t senders = o.fanout ? 1 : (size_t)o.conns;
+    size_t rounds = o.messages / (senders * (size_t)o.window), n;
+    double since, used;
     if (!rounds) rounds = 1;
     prepare();
     for (i = 0; i < o.conns; i++) {
-        conns[i].fd = connected();
+        conns[i].fd = opened();
         watch(ep, EPOLL_CTL_ADD, &conns[i]);
     }
-    seconds = wall();
+    if (o.seconds > 0) run(ep, 1); /* nothing is cold any more */
+    since = wall();
     used = cpu();
-    n = run(ep, conns, rounds);
-    printf("%lu %.6f %.9f\n", (unsigned long)n, wall() - seconds,
-           cpu() - used);
+    if (o.seconds > 0) deadline = since + o.seconds;
+    n = run(ep, rounds);
+    report(n, since, used);
 }
+
+/* ------------------------------------------------------------- handshakes */
+
+static void begin_handshake(int ep, struct conn *c)
+{
+    c->fd = connected();
+    c->in = 0;
+    watch(ep, EPOLL_CTL_ADD, c);
+    if (send(c->fd, request, sizeof request - 1, MSG_NOSIGNAL) < 0)
+        die("send");
+}
+
+/* A head may come in pieces, so it is collected: one buffer for each. */
+static int go_on(struct conn *c, char *head)
+{
+    ssize_t n = recv(c->fd, head + c->in, HEAD - c->in, 0);
+    if (n <= 0) die("the handshake");
+    c->in += (size_t)n;
+    if (!is_answer(head, c->in)) return 0;
+    close(c->fd);
+    return 1;
+}
+
+static void handshakes(void)
+{
+    struct epoll_event events[EVENTS];
+    char *heads = malloc((size_t)o.conns * HEAD);
+    int ep = epoll_create1(0), i, n;
+    size_t begun = 0, done = 0;
+    double since = wall(), used = cpu();
+    if (!heads) die("memory");
+    for (i = 0; i < o.conns && begun < o.handshakes; i++, begun++)
+        begin_handshake(ep, &conns[i]);
+    while (done < o.handshakes) {
+        n = wait_for(ep, events);
+        for (i = 0; i < n; i++) {
+            struct conn *c = events[i].data.ptr;
+            if (!go_on(c, heads + (c - conns) * HEAD)) continue;
+            done++;
+            if (begun < o.handshakes) {
+                begun++;
+                begin_handshake(ep, c);
+            }
+        }
+    }
+    report(done, since, used);
+}
+
+/* ------------------------------------------------------------------- idle */
 
 static void idle(void)
 {
-    struct timespec calm = {0, 500000000};
+    struct timespec calm = {0, 300000000};
     long first = 0;
     int i;
     for (i = 0; i < o.idle2; i++) {
@@ -302,10 +422,35 @@ static void idle(void)
             nanosleep(&calm, NULL);
             first = resident();
         }
-        connected(); /* stays open until this program ends */
+        opened(); /* stays open until this program ends */
     }
     nanosleep(&calm, NULL);
     printf("%ld %ld\n", first, resident());
+}
+
+static int text_kind(const char *name)
+{
+    if (strcmp(name, "ascii") == 0) return ASCII;
+    if (strcmp(name, "cjk") == 0) return CJK;
+    usage();
+    return 0;
+}
+
+static void take(const char *name, const char *value)
+{
+    if (strcmp(name, "--port") == 0) o.port = atoi(value);
+    else if (strcmp(name, "--pid") == 0) o.pid = atoi(value);
+    else if (strcmp(name, "--conns") == 0) o.conns = atoi(value);
+    else if (strcmp(name, "--window") == 0) o.window = atoi(value);
+    else if (strcmp(name, "--size") == 0) o.size = strtoul(value, 0, 10);
+    else if (strcmp(name, "--seconds") == 0) o.seconds = atof(value);
+    else if (strcmp(name, "--text") == 0) o.text = text_kind(value);
+    else if (strcmp(name, "--messages") == 0)
+        o.messages = strtoul(value, 0, 10);
+    else if (strcmp(name, "--handshakes") == 0)
+        o.handshakes = strtoul(value, 0, 10);
+    else
+        usage();
 }
 
 int main(int argc, char **argv)
@@ -314,24 +459,21 @@ int main(int argc, char **argv)
     for (i = 1; i < argc; i++) {
         const char *a = argv[i];
         if (strcmp(a, "--raw") == 0) o.raw = 1;
-        else if (strcmp(a, "--text") == 0) o.text = 1;
-        else if (i + 1 == argc) usage();
-        else if (strcmp(a, "--port") == 0) o.port = atoi(argv[++i]);
-        else if (strcmp(a, "--pid") == 0) o.pid = atoi(argv[++i]);
-        else if (strcmp(a, "--conns") == 0) o.conns = atoi(argv[++i]);
-        else if (strcmp(a, "--window") == 0) o.window = atoi(argv[++i]);
-        else if (strcmp(a, "--size") == 0) o.size = strtoul(argv[++i], 0, 10);
-        else if (strcmp(a, "--messages") == 0)
-            o.messages = strtoul(argv[++i], 0, 10);
+        else if (strcmp(a, "--fanout") == 0) o.fanout = 1;
         else if (strcmp(a, "--idle") == 0 && i + 2 < argc) {
             o.idle1 = atoi(argv[++i]);
             o.idle2 = atoi(argv[++i]);
-        } else
+        } else if (i + 1 < argc)
+            take(a, argv[++i]);
+        else
             usage();
     }
     if (!o.port || o.conns < 1 || o.window < 1 || (o.idle2 && !o.pid))
         usage();
+    conns = calloc((size_t)o.conns, sizeof *conns);
+    if (!conns) die("memory");
     if (o.idle2) idle();
+    else if (o.handshakes) handshakes();
     else load();
     return 0;
 }

@@ -3,7 +3,9 @@
  *
  * One epoll loop, level-triggered, one shared buffer; what the kernel does
  * not take at once is kept until it does, and meanwhile nothing is read.
- * `raw_echo PORT` prints one line, raw://127.0.0.1:PORT; SIGTERM ends it. */
+ * `raw_echo [fanout]` prints one line, raw://127.0.0.1:PORT; SIGTERM ends it.
+ * With "fanout" everyone gets what one sends, but for the first bytes of a
+ * connection, which stand for a handshake and go back to it alone. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <netinet/in.h>
@@ -16,7 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BUFFER = 65536, FDS = 70000 };
+enum { BUFFER = 262144, FDS = 70000 };
 
 /* What the kernel did not take, by descriptor; NULL almost always. */
 static struct rest {
@@ -25,6 +27,8 @@ static struct rest {
 } *rests[FDS];
 
 static char buffer[BUFFER];
+static int fanout, top; /* descriptors in use are below `top` */
+static unsigned char used[FDS]; /* 1: nothing came yet, 2: something */
 static volatile sig_atomic_t over;
 
 static void on_term(int sig)
@@ -47,12 +51,14 @@ static void drop(int fd)
     if (rests[fd]) free(rests[fd]->data);
     free(rests[fd]);
     rests[fd] = NULL;
+    used[fd] = 0;
     close(fd);
 }
 
 static void keep(int ep, int fd, const char *data, size_t size)
 {
     struct rest *r = malloc(sizeof *r);
+    if (rests[fd]) exit(1); /* a fan-out to someone who does not read */
     if (!r || !(r->data = malloc(size))) exit(1);
     memcpy(r->data, data, size);
     r->at = 0;
@@ -61,20 +67,30 @@ static void keep(int ep, int fd, const char *data, size_t size)
     watch(ep, EPOLL_CTL_MOD, fd, EPOLLOUT);
 }
 
+static void pass_on(int ep, int fd, size_t n)
+{
+    ssize_t sent = send(fd, buffer, n, MSG_NOSIGNAL);
+    if (sent < 0 && errno != EAGAIN)
+        drop(fd);
+    else if (sent < (ssize_t)n)
+        keep(ep, fd, buffer + (sent < 0 ? 0 : sent),
+             n - (size_t)(sent < 0 ? 0 : sent));
+}
+
 static void on_readable(int ep, int fd)
 {
-    ssize_t n = recv(fd, buffer, sizeof buffer, 0), sent;
+    ssize_t n = recv(fd, buffer, sizeof buffer, 0);
+    int i;
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
     if (n <= 0) {
         drop(fd);
-        return;
+    } else if (!fanout || used[fd] == 1) {
+        used[fd] = 2;
+        pass_on(ep, fd, (size_t)n);
+    } else {
+        for (i = 0; i < top; i++)
+            if (used[i]) pass_on(ep, i, (size_t)n);
     }
-    sent = send(fd, buffer, (size_t)n, MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN)
-        drop(fd);
-    else if (sent < n)
-        keep(ep, fd, buffer + (sent < 0 ? 0 : sent),
-             (size_t)(n - (sent < 0 ? 0 : sent)));
 }
 
 static void on_writable(int ep, int fd)
@@ -104,6 +120,8 @@ static void on_connection(int ep, int listener)
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     watch(ep, EPOLL_CTL_ADD, fd, EPOLLIN);
+    used[fd] = 1;
+    if (fd >= top) top = fd + 1;
 }
 
 int main(int argc, char **argv)
@@ -126,7 +144,7 @@ int main(int argc, char **argv)
     memset(&a, 0, sizeof a);
     a.sin_family = AF_INET;
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    a.sin_port = htons((unsigned short)(argc > 1 ? atoi(argv[1]) : 0));
+    fanout = argc > 1 && strcmp(argv[1], "fanout") == 0;
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(listener, (struct sockaddr *)&a, sizeof a) < 0
         || listen(listener, 1024) < 0) {

@@ -1,205 +1,386 @@
 #!/bin/sh
-# Usage: sh tests/bench/run.sh [--quick]
+# Usage: sh tests/bench/run.sh [--quick] [--install] [--write]
 #
-# Prints one table: examples/echo_server beside raw_echo, from this run.
+#     --quick    a minute instead of a quarter of an hour: fewer rows, shorter
+#                runs, instructions of raw and wsock only
+#     --install  fetch the npm package `ws` into tests/.work/bench first
+#     --write    put the table into README.md as well
+#
+# Prints one table, from this run: wsock, a raw epoll echo and the peers.
 # What the figures mean stands in README.md.  Needs Linux and a C compiler;
-# valgrind and strace, where they are missing, leave their columns empty.
+# whatever else is missing leaves `-`, with the reason below the table.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 work=$here/../.work/bench
-quick=0
-case ${1:-} in
-'') ;;
---quick) quick=1 ;;
-*) echo "usage: run.sh [--quick]" >&2; exit 2 ;;
-esac
-mkdir -p "$work" || exit 2
-cc=${CC:-cc}
-server=
+kinds='raw wsock libwebsockets wslay beast websocketpp ws'
+quick= install= write=
+for argument; do
+    case $argument in
+    --quick) quick=yes ;;
+    --install) install=yes ;;
+    --write) write=yes ;;
+    *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    esac
+done
+if [ -n "$write" ]; then # again, with the output kept
+    mkdir -p "$work" || exit 2
+    { sh "$0" ${quick:+--quick} ${install:+--install} || echo failed; } |
+        tee "$work/table"
+    [ "$(tail -n 1 "$work/table")" != failed ] || exit 1
+    awk -v table="$work/table" '
+        /^<!-- end of the table/ { hidden = 0 }
+        !hidden { print }
+        /^<!-- the table/ { while ((getline line < table) > 0) print line
+                            hidden = 1 }' "$here/README.md" >"$work/new" &&
+        cat "$work/new" >"$here/README.md"
+    exit
+fi
+. "$here/common.sh"
+turns=3 seconds=0.4
+[ -z "$quick" ] || turns=2 seconds=0.1
+: >"$work/notes"
 
-# The server's process is ours; end it whatever happens.
-stop() {
-    [ -n "$server" ] || return 0
-    kill "$server" 2>/dev/null
-    # Again, for a program that was just about to wait when it came.
-    (while sleep 2; do kill "$server" || exit; done) 2>/dev/null &
-    again=$!
-    wait "$server" 2>/dev/null
-    kill "$again" 2>/dev/null
-    wait "$again" 2>/dev/null
-    server=
+# ------------------------------------------------------------------ peers --
+
+note() { echo "- $1" >>"$work/notes"; }
+
+# Is there a header?  Else the peer is left out.
+header() { # peer, header, package
+    echo "#include <$2>" | $cxx -E -x c++ - >/dev/null 2>&1 && return
+    note "$1: not measured, $3 is not installed"
+    return 1
 }
-trap stop EXIT
-trap 'exit 1' INT TERM
 
-build() { # program, source
-    $cc -std=c99 -O2 -o "$work/$1" "$2" >"$work/$1.log" 2>&1 || {
-        echo "does not build: $2" >&2
-        cat "$work/$1.log" >&2
-        exit 1
-    }
-}
-
-# start KIND [wrapper...]: the server in the background; sets $server, $port.
-start() {
-    kind=$1
-    shift
-    : >"$work/url"
-    if [ "$kind" = raw ]; then
-        "$@" "$work/raw_echo" 0 >"$work/url" 2>"$work/server.log" &
+peer() { # name, ending, header, package, libraries, compiler...
+    name=$1 ending=$2 libraries=$5
+    header "$1" "$3" "$4" || return
+    shift 5
+    if build $name "$@" "$here/peers/$name.$ending"; then
+        live="$live $name"
+        for more in micro_$name ${name}_pingpong; do
+            [ ! -f "$here/peers/$more.$ending" ] ||
+                build $more "$@" "$here/peers/$more.$ending" || exit 1
+        done
     else
-        "$@" "$work/echo_server" --host 127.0.0.1 --port 0 \
-            >"$work/url" 2>"$work/server.log" &
+        note "$name: not measured, its server does not build"
     fi
-    server=$!
-    port=
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        port=$(sed -n 's/.*:\/\/[^ ]*:\([0-9][0-9]*\).*/\1/p' "$work/url" |
-            head -n 1)
-        [ -n "$port" ] && return 0
-        sleep 0.5
+    libraries=
+}
+
+peers() {
+    cflags='-std=gnu99 -O2' cxxflags='-std=c++14 -O3 -DNDEBUG'
+    peer libwebsockets c libwebsockets.h libwebsockets-dev -lwebsockets \
+        $cc $cflags
+    if header wslay openssl/sha.h libssl-dev; then
+        peer wslay c wslay/wslay.h libwslay-dev '-lwslay -lcrypto' \
+            $cc $cflags
+    fi
+    peer beast cpp boost/beast.hpp libboost-dev -pthread $cxx $cxxflags
+    peer websocketpp cpp websocketpp/server.hpp libwebsocketpp-dev -pthread \
+        $cxx $cxxflags
+    if [ -n "$install" ] && [ ! -d "$work/node_modules/ws" ]; then
+        npm install --no-save --no-audit --no-fund --prefix "$work" ws@8 \
+            bufferutil@4 >"$work/npm.log" 2>&1 || cat "$work/npm.log" >&2
+    fi
+    if ! command -v "$node" >/dev/null 2>&1; then
+        note "ws: not measured, nodejs is not installed"
+    elif ! "$node" -e 'require("ws")' 2>/dev/null; then
+        note "ws: not measured, the npm package is not there (--install)"
+    else
+        live="$live ws"
+    fi
+}
+
+version() { # kind
+    case $1 in
+    libwebsockets) debian libwebsockets-dev ;;
+    wslay) debian libwslay-dev ;;
+    beast) debian libboost-dev ;;
+    websocketpp) debian libwebsocketpp-dev ;;
+    ws) "$node" -p 'require("ws/package.json").version + " on node " +
+        process.versions.node' ;;
+    esac 2>/dev/null
+}
+
+debian() { dpkg-query -W -f '${Version}' "$1" | sed 's/^[0-9]*://; s/-.*//'; }
+
+# ------------------------------------------------------------------ table --
+
+head_of_table() {
+    echo "$(date -u +%Y-%m-%d), $(uname -sr) $(uname -m), $(nproc) CPUs:" \
+        "$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1);" \
+        "$($cc --version | head -n 1)${quick:+; --quick}"
+    echo
+    line='|' rule='| ---'
+    for kind in $kinds; do
+        line="$line | $(echo "$kind $(version $kind)" | sed 's/ $//
+            s/^beast/Boost.Beast/; s/^ws /npm ws /')"
+        rule="$rule | ---"
     done
-    echo "the $kind server does not say where it listens:" >&2
-    cat "$work/url" "$work/server.log" >&2
-    exit 1
+    printf '%s |\n%s |\n' "$line" "$rule"
 }
 
-load() { # kind, arguments
-    kind=$1
-    shift
-    raw=
-    [ "$kind" = raw ] && raw=--raw
-    "$work/load" $raw --port "$port" "$@" || {
-        cat "$work/server.log" >&2
-        stop
-        exit 1
-    }
+section() { echo "| **$1**$(echo " $kinds" | sed 's/ [a-z]*/ |/g') |"; }
+
+# A row from lines `kind value`: the least of each, or the largest, and with
+# `ratio` how it compares to raw.
+row() { # label, format, least|largest[ ratio]
+    awk -v kinds="$kinds" -v label="$1" -v format="$2" -v how="$3" '
+        !($1 in best) || (how ~ /least/ ? $2 < best[$1] : $2 > best[$1]) {
+            best[$1] = $2
+        }
+        END {
+            n = split(kinds, k, " ")
+            printf "| %s", label
+            for (i = 1; i <= n; i++) {
+                if (!(k[i] in best)) { printf " | -"; continue }
+                printf " | " format, best[k[i]]
+                if (how ~ /ratio/ && k[i] != "raw" && best["raw"] > 0)
+                    printf " (%.2f)", best[k[i]] / best["raw"]
+            }
+            print " |"
+        }'
 }
 
-calc() { awk "BEGIN { printf \"$1\", $2 }"; }
+# --------------------------------------------------------------- measures --
 
-# Instructions of a run of N messages, start-up and handshake included.
-instructions() { # kind, size, window, messages
-    start "$1" valgrind --tool=callgrind --callgrind-out-file=/dev/null
-    load "$1" --size "$2" --window "$3" --messages "$4" >/dev/null
-    stop
-    sed -n 's/.*Collected *: *\([0-9]*\).*/\1/p' "$work/server.log"
+# Takes a peer out of this row; ours and raw must work.
+give_up() { # kind, label
+    case $1 in
+    raw | wsock) echo "$1 failed at $2" >&2; exit 1 ;;
+    esac
+    note "$1, $2: failed ($(tail -n 1 "$work/load.log"))"
+    running=$(echo " $running " | sed "s/ $1 / /")
 }
 
-# System calls of a run of N messages.  strace runs the server as its child
-# and passes no signal on, so the child is told to end by its own number.
-calls() { # kind, size, window, messages
-    start "$1" strace -f -c -o "$work/strace" sh -c 'echo $$ >"$1"; shift
-        exec "$@"' sh "$work/pid"
-    load "$1" --size "$2" --window "$3" --messages "$4" >/dev/null
-    kill "$(cat "$work/pid")"
-    wait "$server" 2>/dev/null
-    server=
-    awk '$NF == "total" { print (NF > 4 && $4 ~ /^[0-9]+$/) ? $4 : $3 }' \
-        "$work/strace"
-}
-
-# The difference of 2N and N messages, by N.
-slope() { # measure, format, kind, size, window, messages
-    a=$("$1" "$3" "$4" "$5" "$6") || exit 1
-    b=$("$1" "$3" "$4" "$5" $(($6 * 2))) || exit 1
-    if [ -n "$a" ] && [ -n "$b" ]; then
-        calc "$2" "($b - $a) / $6"
-    else
-        printf '?'
-    fi
-}
-
-# Server CPU in microseconds a message: one run of each, in turn, several
-# times, and the least of each, because other work on the machine can only
-# add.  Sets $raw_us and $our_us.
-cpu_pair() { # conns, size, window, messages
-    raw_us=1e9 our_us=1e9
-    for _ in 1 2 3; do
-        for kind in raw wsock; do
-            start $kind
-            result=$(load $kind --pid "$server" --conns "$1" --size "$2" \
-                --window "$3" --messages "$4") || exit 1
-            stop
-            us=$(echo "$result" | awk '{ printf "%.4f", $3 / $1 * 1e6 }')
-            if [ $kind = raw ]; then
-                raw_us=$(calc %.4f "$us < $raw_us ? $us : $raw_us")
+# Lines `kind count seconds cpu` in $work/got: all servers in turn, several
+# times, each server new for the row.
+measure() { # label, mode, load's arguments
+    label=$1 mode=$2
+    shift 2
+    : >"$work/got"
+    running=$live
+    for kind in $running; do start "$kind" "$mode"; done
+    for _ in $(seq $turns); do
+        for kind in $running; do
+            eval "pid=\$pid_$kind port=\$port_$kind"
+            if result=$(load "$kind" --pid "$pid" "$@"); then
+                echo "$kind $result" >>"$work/got"
             else
-                our_us=$(calc %.4f "$us < $our_us ? $us : $our_us")
+                give_up "$kind" "$label"
             fi
         done
     done
+    stop_all
 }
 
-idle() { # kind
-    start "$1"
-    result=$(load "$1" --pid "$server" --idle 5000 10000) || exit 1
-    stop
-    echo "$result" | awk '{ printf "%.0f", ($2 - $1) / 5000 }'
+per_message() { awk '{ print $1, $4 / $2 * 1e6 }' "$work/got"; }
+rate() { awk '{ print $1, $2 / $3 }' "$work/got"; }
+
+size_name() {
+    case $1 in
+    1048576) echo 1 MiB ;;
+    *) [ "$1" -ge 1024 ] && echo "$(($1 / 1024)) KiB" || echo "$1 B" ;;
+    esac
 }
 
-build load "$here/load.c"
-build raw_echo "$here/raw_echo.c"
-build micro "$here/micro.c"
-build echo_server "$top/examples/echo_server.c"
-have_valgrind=0 have_strace=0
-command -v valgrind >/dev/null && have_valgrind=1
-command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null &&
-    have_strace=1
+echo_row() { # size, connections, in flight, ascii|cjk or nothing
+    label="$(size_name "$1")${4:+ $4}, $2 conn."
+    [ "$3" = 1 ] || label="$label, $3 in flight"
+    measure "$label" echo --size "$1" --conns "$2" --window "$3" \
+        ${4:+--text $4} --seconds $seconds
+    per_message | row "$label" %.2f 'least ratio'
+}
 
-echo "$(date -u +%Y-%m-%d), $(uname -sm), $(nproc) CPUs:" \
-    "$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo | head -n 1);" \
-    "$($cc --version | head -n 1)"
-echo
-echo "| a message | instructions | raw | calls | raw |" \
-    "CPU us, 1 conn. | of raw | CPU us, 50 conn. | of raw |"
-echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-
-# size, window, messages under valgrind, messages natively
-row() {
-    label="$1 B"
-    [ "$2" = 1 ] || label="$1 B, $2 in flight"
-    n=$3 m=$4
-    if [ $quick = 1 ]; then n=$((n / 5)) m=$((m / 10)); fi
-    line="| $label"
-    if [ $have_valgrind = 1 ]; then
-        ours=$(slope instructions %.0f wsock "$1" "$2" "$n") || exit 1
-        raw=$(slope instructions %.0f raw "$1" "$2" "$n") || exit 1
-        line="$line | $ours | $raw"
-    else
-        line="$line | - | -"
+echo_rows() {
+    section "server CPU, us a message (ratio to raw)"
+    if [ -n "$quick" ]; then
+        echo_row 16 1 1
+        echo_row 125 50 1
+        echo_row 125 500 1
+        echo_row 125 50 16
+        echo_row 16384 50 1
+        echo_row 16384 50 1 ascii
+        echo_row 16384 50 1 cjk
+        echo_row 1048576 1 1
+        return
     fi
-    if [ $have_strace = 1 ]; then
-        ours=$(slope calls %.2f wsock "$1" "$2" "$n") || exit 1
-        raw=$(slope calls %.2f raw "$1" "$2" "$n") || exit 1
-        line="$line | $ours | $raw"
-    else
-        line="$line | - | -"
-    fi
-    for conns in 1 50; do
-        cpu_pair $conns "$1" "$2" "$m"
-        line="$line | $(calc %.2f "$our_us")"
-        line="$line | $(calc %.2f "$our_us / $raw_us")"
+    for size in 16 125 1024 16384 262144 1048576; do
+        for conns in 1 50 500; do
+            for window in 1 16; do
+                # More than 512 MiB in flight is a test of memory.
+                [ $((size * conns * window)) -gt 536870912 ] ||
+                    echo_row $size $conns $window
+            done
+        done
     done
-    echo "$line |"
+    for text in ascii cjk; do
+        for size in 125 16384 1048576; do
+            echo_row $size 50 1 $text
+        done
+        echo_row 125 50 16 $text
+    done
 }
 
-row 16 1 4000 60000
-row 125 1 4000 60000
-row 125 16 16000 400000
-row 1024 1 4000 60000
-row 16384 1 1000 40000
-row 262144 1 100 4000
+handshake_rows() {
+    n=5000
+    [ -z "$quick" ] || n=1000
+    section "handshakes, 50 at a time, load on the same CPU"
+    measure handshakes echo --conns 50 --handshakes $n
+    rate | row "a second" %.0f largest
+    per_message | row "server CPU, us each" %.1f 'least ratio'
+}
 
+fanout_rows() {
+    section "fan-out to 1,000, server CPU, us a delivery"
+    for size in 125 16384; do
+        measure "fan-out of $size B" fanout --size $size --conns 1000 \
+            --fanout --seconds $seconds
+        per_message | row "$(size_name $size)" %.3f 'least ratio'
+    done
+}
+
+pingpong_rows() {
+    section "blocking ping-pong, both sides: CPU, us a round trip"
+    for size in 125 16384; do
+        : >"$work/got"
+        for _ in $(seq $turns); do
+            for kind in raw wsock beast; do
+                program=$work/pingpong arguments=$kind
+                [ $kind != beast ] ||
+                    program=$work/beast_pingpong arguments=
+                case $live in *$kind*) ;; *) continue ;; esac
+                result=$($pin "$program" $arguments $size $seconds) || exit 1
+                echo "$kind $result" >>"$work/got"
+            done
+        done
+        per_message | row "$(size_name $size)" %.2f 'least ratio'
+    done
+}
+
+idle_row() {
+    # Descriptors are left for the server's own.
+    most=$(ulimit -Hn)
+    [ "$most" != unlimited ] && [ "$most" -lt 20100 ] || most=21000
+    from=$((most - 11000)) to=$((most - 1000))
+    [ -z "$quick" ] || from=1000 to=3000
+    section "memory"
+    label="bytes per idle connection, $from to $to"
+    if [ $from -lt 1000 ] || ! ulimit -Sn $((to + 200)) 2>/dev/null; then
+        note "idle connections: not measured, a process has $most descriptors"
+        row "$label" %.0f least </dev/null
+        return
+    fi
+    for kind in $live; do
+        start "$kind" idle
+        eval "pid=\$pid_$kind"
+        if result=$(load "$kind" --pid "$pid" --idle $from $to); then
+            echo "$kind $result"
+        else
+            note "$kind, idle connections: $(tail -n 1 "$work/load.log")"
+        fi
+        stop_all
+    done | awk -v n=$((to - from)) '{ print $1, ($3 - $2) / n }' |
+        row "$label" %.0f least
+}
+
+# ------------------------------------------------- instructions and calls --
+
+# The difference of runs of N and 2N messages, for all of a list of servers.
+count_row() { # measure, format, label, servers, option with N, N, arguments
+    counter=$1 format=$2 label=$3 servers=$4 option=$5 n=$6
+    shift 6
+    for kind in $servers; do
+        if a=$($counter "$kind" $option "$n" "$@") && [ -n "$a" ] &&
+            b=$($counter "$kind" $option $((n * 2)) "$@") && [ -n "$b" ]; then
+            echo "$kind $(calc %.4f "($b - $a) / $n")"
+        else
+            note "$kind, $label: not counted, its server or the load failed"
+        fi
+    done | row "$label" "$format" least
+}
+
+instruction_rows() {
+    section "user-space instructions a message"
+    if ! command -v valgrind >/dev/null; then
+        note "instructions: not counted, valgrind is not installed"
+        return
+    fi
+    servers=$(echo "$live " | sed 's/ ws $//')
+    [ -z "$quick" ] || servers='raw wsock'
+    case $live in
+    *' ws') note "ws, instructions: callgrind does not follow code that is \
+made at run time" ;;
+    esac
+    ins() { count_row instructions %.0f "$1" "$servers" "$2" "$3" ${4:-}; }
+    ins "125 B" --messages 2000
+    ins "125 B, 16 in flight" --messages 8000 '--window 16'
+    ins "16 KiB" --messages 400 '--size 16384'
+    if [ -z "$quick" ]; then
+        ins "1 KiB" --messages 2000 '--size 1024'
+        ins "256 KiB" --messages 60 '--size 262144'
+        ins "16 KiB ascii" --messages 400 '--size 16384 --text ascii'
+        ins "16 KiB cjk" --messages 400 '--size 16384 --text cjk'
+    fi
+    ins "handshake" --handshakes 200 ''
+}
+
+call_rows() {
+    section "system calls a message"
+    if ! command -v strace >/dev/null ||
+        ! strace -o /dev/null true 2>/dev/null; then
+        note "system calls: not counted, strace is missing or not allowed"
+        return
+    fi
+    ins() { count_row calls %.2f "$1" "$live" "$2" "$3" ${4:-}; }
+    ins "125 B" --messages 1000
+    ins "125 B, 16 in flight" --messages 4000 '--window 16'
+    [ -n "$quick" ] || ins "16 KiB" --messages 400 '--size 16384'
+    [ -n "$quick" ] || ins "handshake" --handshakes 200 ''
+}
+
+# ------------------------------------------------------------------ micro --
+
+micro_row() { # label, format, least|largest, what
+    awk -v what="$4" '$2 == what { print $1, $3 }' "$work/micro.got" |
+        row "$1" "$2" "$3"
+}
+
+micro_rows() {
+    section "micro: masking, UTF-8, parsing (raw: a copy)"
+    for kind in $live; do
+        case $kind in
+        wsock) $pin "$work/micro" || exit 1 ;; # raw's, too
+        ws) $pin "$node" "$here/peers/micro_ws.js" ;;
+        *) [ ! -x "$work/micro_$kind" ] || $pin "$work/micro_$kind" ;;
+        esac
+    done >"$work/micro.got" 2>>"$work/micro.err"
+    note "micro: libwebsockets has no such functions to call; Beast cannot \
+parse without a stream, nor wslay mask or check alone"
+    for size in 16 1024 16384; do
+        micro_row "masking, $(size_name $size), GB/s" %.2f largest mask-$size
+    done
+    micro_row "UTF-8, 16 KiB ASCII, GB/s" %.2f largest ascii-16384
+    micro_row "UTF-8, 16 KiB CJK, GB/s" %.2f largest cjk-16384
+    for size in 16 125 1024; do
+        micro_row "a frame of $(size_name $size), ns" %.1f least parse-$size
+    done
+}
+
+# -------------------------------------------------------------------- all --
+
+build_ours || exit 1
+live='raw wsock'
+peers
+head_of_table
+echo_rows
+handshake_rows
+fanout_rows
+pingpong_rows
+idle_row
+call_rows
+instruction_rows
+micro_rows
 echo
-if [ "$(ulimit -n)" = unlimited ] || [ "$(ulimit -n)" -ge 10100 ] ||
-    ulimit -S -n 10100 2>/dev/null; then
-    ours=$(idle wsock) || exit 1
-    raw=$(idle raw) || exit 1
-    echo "Bytes per idle connection: $ours (raw $raw)"
-else
-    echo "Bytes per idle connection: - (needs ulimit -n 10100)"
-fi
-echo
-"$work/micro"
+cat "$work/notes"
