@@ -17,7 +17,7 @@
 set -u
 
 suites='build hygiene examples readme unit platform threads peers browser
-    abuse fuzz'
+    abuse network fuzz'
 suites=$(echo $suites)
 install=
 fuzz=20
@@ -621,6 +621,13 @@ suite_abuse() {
     [ -x /usr/bin/python3 ] && PYTHON=${PYTHON:-/usr/bin/python3} &&
         export PYTHON
     script abuse sh tests/peers/abuse.sh
+}
+
+# Two namespaces and a relay between them; see tests/peers/network/link.py.
+suite_network() {
+    [ -x /usr/bin/python3 ] && PYTHON=${PYTHON:-/usr/bin/python3} &&
+        export PYTHON
+    script network sh tests/peers/network/run.sh
 }
 
 suite_fuzz() {
