@@ -17,7 +17,7 @@
 set -u
 
 suites='build hygiene examples readme unit platform threads peers browser
-    abuse bench fuzz'
+    abuse network bench fuzz'
 suites=$(echo $suites)
 install=
 fuzz=20
@@ -634,6 +634,13 @@ suite_abuse() {
 
 suite_bench() {
     script bench sh tests/bench/check.sh
+}
+
+# Two namespaces and a relay between them; see tests/peers/network/link.py.
+suite_network() {
+    [ -x /usr/bin/python3 ] && PYTHON=${PYTHON:-/usr/bin/python3} &&
+        export PYTHON
+    script network sh tests/peers/network/run.sh
 }
 
 suite_fuzz() {

@@ -6,7 +6,7 @@
 
 TEST(more_subprotocols_than_fit)
 {
-    static char names[256][8];
+    static char names[256][16];
     const char *list[256];
     wsock_options o = {0};
     wsock *ws;
