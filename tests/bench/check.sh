@@ -34,7 +34,8 @@ skip() {
 command -v valgrind >/dev/null || skip "no valgrind"
 command -v "$cc" >/dev/null || skip "no $cc"
 # What the counts depend on: gcc's major version, CPU, system.
-made=$("$cc" -v 2>&1 | sed -n 's/^\(.*\) version \([0-9]*\).*/\1 \2/p')
+made=$("$cc" -v 2>&1 |
+    sed -n 's/^\(.*\) version \([0-9][0-9]*\).*/\1 \2/p' | head -n 1)
 made="$made, $(uname -m), $(sed -n 's/^PRETTY_NAME="\(.*\)"/\1/p' \
     /etc/os-release)"
 known=$(sed -n 's/^# made by: //p' "$limits" 2>/dev/null)

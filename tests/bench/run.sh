@@ -47,7 +47,8 @@ note() { echo "- $1" >>"$work/notes"; }
 
 # Is there a header?  Else the peer is left out.
 header() { # peer, header, package
-    echo "#include <$2>" | $cxx -E -x c++ - >/dev/null 2>&1 && return
+    printf '#if !__has_include(<%s>)\n#error\n#endif\n' "$2" |
+        $cc -E - >/dev/null 2>&1 && return
     note "$1: not measured, $3 is not installed"
     return 1
 }

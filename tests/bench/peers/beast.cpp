@@ -14,6 +14,11 @@ namespace ws = beast::websocket;
 namespace net = boost::asio;
 using tcp = net::ip::tcp;
 using error = beast::error_code;
+// Sockets that know their loop's type: asio's default hides it.
+using socket_type =
+    net::basic_stream_socket<tcp, net::io_context::executor_type>;
+using acceptor_type =
+    net::basic_socket_acceptor<tcp, net::io_context::executor_type>;
 using shared = std::shared_ptr<std::string const>;
 
 static bool fanout;
@@ -22,12 +27,12 @@ class session;
 static std::set<session *> sessions;
 
 class session : public std::enable_shared_from_this<session> {
-    ws::stream<tcp::socket> stream;
+    ws::stream<socket_type> stream;
     beast::flat_buffer buffer;
     std::deque<shared> queue; // fan-out only
 
 public:
-    explicit session(tcp::socket socket) : stream(std::move(socket))
+    explicit session(socket_type socket) : stream(std::move(socket))
     {
         stream.next_layer().set_option(tcp::no_delay(true));
         stream.read_message_max(0);
@@ -90,9 +95,9 @@ public:
     }
 };
 
-static void accept(tcp::acceptor &acceptor)
+static void accept(acceptor_type &acceptor)
 {
-    acceptor.async_accept([&](error e, tcp::socket socket) {
+    acceptor.async_accept([&](error e, socket_type socket) {
         if (!e) std::make_shared<session>(std::move(socket))->run();
         accept(acceptor);
     });
@@ -102,7 +107,8 @@ int main(int argc, char **argv)
 {
     fanout = argc > 1 && std::strcmp(argv[1], "fanout") == 0;
     net::io_context loop{1};
-    tcp::acceptor acceptor{loop, {net::ip::address_v4::loopback(), 0}};
+    tcp::endpoint any{net::ip::address_v4::loopback(), 0};
+    acceptor_type acceptor{loop, any};
     std::printf("ws://127.0.0.1:%d/\n", acceptor.local_endpoint().port());
     std::fflush(stdout);
     accept(acceptor);
