@@ -109,7 +109,7 @@ def proxy(kind, *routes):
                     "-c", path]
         return ["haproxy", "-db", "-f", path]
     process, ports = common.start_on_ports(
-        len(routes), command, os.path.join(WORK, kind + ".log"))
+        len(routes), command, os.path.join(WORK, kind + "_said.log"))
     try:
         yield process, ["ws://127.0.0.1:%d/" % port for port in ports]
     finally:
