@@ -181,8 +181,8 @@ install_all() {
     [ -e /usr/include/libwebsockets.h ] ||
         wanted="$wanted libwebsockets-dev"
     have websocketd || wanted="$wanted websocketd"
-    PATH=$PATH:/usr/sbin
-    have nginx || wanted="$wanted nginx-light"
+    PATH=$PATH:/usr/sbin # where nginx and haproxy are
+    have nginx || wanted="$wanted nginx"
     have haproxy || wanted="$wanted haproxy"
     java --list-modules 2>/dev/null | grep -q '^jdk.compiler@' ||
         wanted="$wanted default-jdk-headless"
