@@ -385,7 +385,7 @@ enum {
     WSOCK_EVENT_OPEN = 1,    /* the handshake is done; sends may begin */
     WSOCK_EVENT_MESSAGE = 2, /* kind, data, size: a message, or a part */
     WSOCK_EVENT_PING = 3,    /* data, size; it has been answered already */
-    WSOCK_EVENT_PONG = 4,    /* data, size */
+    WSOCK_EVENT_PONG = 4,    /* data, size; not a keepalive ping's */
     WSOCK_EVENT_SENT = 5,    /* context, code, kind, size (of the whole): a
                               * borrowed send is done */
     WSOCK_EVENT_DRAIN = 6,   /* the send queue has halved: go on sending */
