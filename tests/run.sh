@@ -2,12 +2,16 @@
 # Runs all tests of wsock.
 #
 #     sh tests/run.sh [--install] [--fuzz SECONDS] [--only NAME] [--list]
+#     sh tests/run.sh [--install] --proof | --coverage
 #
 #     --install        first install what is missing (root, Debian or Ubuntu);
 #                      then nothing may be missing.  Without it a tool or peer
 #                      that is not there is a skip, with its reason
 #     --fuzz SECONDS   for each fuzz target (20)
 #     --only NAME      one suite, or one unit test program: see --list
+#     --proof          nothing but Frama-C's proofs: tests/proof/run.sh
+#     --coverage       nothing but what of wsock.h the tests come to:
+#                      tests/coverage/run.sh
 #     --list           the names, and nothing is run
 #     --help           this
 #
@@ -16,13 +20,13 @@
 # sets how many builds run at a time; PYTHON which python has the peers.
 set -u
 
-suites='build hygiene examples readme unit platform threads peers browser
-    abuse network bench fuzz'
+suites='build hygiene analysis examples readme unit platform threads peers
+    browser abuse network bench fuzz'
 suites=$(echo $suites)
 install=
 fuzz=20
 only=
-usage() { sed -n '2,17s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,21s/^# \{0,1\}//p' "$0"; }
 
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 root=$(cd "$here/.." && pwd) || exit 1
@@ -35,6 +39,8 @@ while [ $# -gt 0 ]; do
     --install) install=--install ;;
     --fuzz) fuzz=${2:-}; [ $# -gt 1 ] && shift ;;
     --only) only=${2:-}; [ $# -gt 1 ] && shift ;;
+    --proof) suites=proof ;;
+    --coverage) suites=coverage ;;
     --list) echo "suites: $suites"; echo "unit tests:" $units; exit 0 ;;
     --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
@@ -168,6 +174,9 @@ install_all() {
     have g++ || wanted="$wanted g++"
     have clang || wanted="$wanted clang"
     have valgrind || wanted="$wanted valgrind"
+    have cppcheck || wanted="$wanted cppcheck"
+    have clang-tidy || wanted="$wanted clang-tidy"
+    [ "$suites" != coverage ] || have llvm-cov || wanted="$wanted llvm"
     have node || wanted="$wanted nodejs"
     have npm || wanted="$wanted npm"
     [ -x /usr/bin/python3 ] || wanted="$wanted python3"
@@ -647,6 +656,20 @@ suite_fuzz() {
     [ -f tests/fuzz/run.sh ] || { missing fuzz "no tests/fuzz/run.sh"
         return; }
     script fuzz sh tests/fuzz/run.sh "$fuzz" $install
+}
+
+# ----------------------------------------- analysis, proofs and coverage --
+
+suite_analysis() {
+    script analysis sh tests/analysis/run.sh
+}
+
+suite_proof() {
+    script proof sh tests/proof/run.sh $install
+}
+
+suite_coverage() {
+    script coverage sh tests/coverage/run.sh $install
 }
 
 # -------------------------------------------------------------------- all --
