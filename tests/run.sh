@@ -7,7 +7,7 @@
 #     --install        first install what is missing (root, Debian or Ubuntu);
 #                      then nothing may be missing.  Without it a tool or peer
 #                      that is not there is a skip, with its reason
-#     --fuzz SECONDS   for each fuzz target (20)
+#     --fuzz SECONDS   for each fuzz target (10)
 #     --only NAME      one suite, or one unit test program: see --list
 #     --proof          nothing but Frama-C's proofs: tests/proof/run.sh
 #     --coverage       nothing but what of wsock.h the tests come to:
@@ -24,7 +24,7 @@ suites='build hygiene analysis examples readme unit platform threads peers
     browser abuse network bench fuzz'
 suites=$(echo $suites)
 install=
-fuzz=20
+fuzz=10
 only=
 usage() { sed -n '2,21s/^# \{0,1\}//p' "$0"; }
 
