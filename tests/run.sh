@@ -32,7 +32,6 @@ here=$(cd "$(dirname "$0")" && pwd) || exit 1
 root=$(cd "$here/.." && pwd) || exit 1
 cd "$root" || exit 1
 units=$(cd tests/unit && ls test_*.c | sed 's/^test_//; s/\.c$//')
-sockets='api io loop rules server parity foreign' # these poll many of them
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -60,6 +59,14 @@ if [ -n "$only" ]; then
         esac ;;
     esac
 fi
+
+sockets= # of these units, the ones that poll sockets
+for t in $units; do
+    case $t in
+    api | corners | io | loop | rules | server | parity | foreign)
+        sockets="$sockets $t" ;;
+    esac
+done
 
 work=$here/.work
 mkdir -p "$work" || exit 1
