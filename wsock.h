@@ -1158,11 +1158,13 @@ typedef int wsock__handle;
 #define WSOCK__FORMAT(f, a) __attribute__((format(printf, f, a)))
 /* For the few functions that every message passes. */
 #define WSOCK__INLINE static inline __attribute__((always_inline))
+#define WSOCK__APART static __attribute__((noinline)) /* from those */
 #define WSOCK__LIKELY(x) __builtin_expect(!!(x), 1)
 #define WSOCK__UNLIKELY(x) __builtin_expect(!!(x), 0)
 #else
 #define WSOCK__FORMAT(f, a)
 #define WSOCK__INLINE static inline
+#define WSOCK__APART static
 #define WSOCK__LIKELY(x) (x)
 #define WSOCK__UNLIKELY(x) (x)
 #endif
@@ -1548,6 +1550,7 @@ typedef struct wsock__out {
     size_t offered;    /* of these, in the last wsock_output() */
     size_t pongs;      /* bytes of pongs added since it was empty */
     int sent_code;     /* what the SENT events of dropped sends say */
+    uint8_t single;    /* `first` is all there is, and none of it is taken */
     uint8_t pong_size; /* newest pong that waits for a frame boundary, + 1 */
     uint8_t pong[WSOCK__CONTROL_MOST];
     wsock__item first; /* the last field: its bytes lie behind it */
@@ -1631,7 +1634,6 @@ typedef char wsock__size_is_held[sizeof(wsock) <= 160 ? 1 : -1];
 typedef struct wsock__pool {
     void *first; /* linked through the first word */
     size_t size, count, most;
-    uint8_t fresh; /* what it holds was never used: options.memory */
 } wsock__pool;
 
 enum { WSOCK__BATCH = 64 }; /* connections that one wait calls ready */
@@ -1666,6 +1668,8 @@ struct wsock__loop {
     size_t listings, listings_before; /* made, and when the wait ended */
     wsock *ended; /* CLOSE was reported; freed by the next poll */
     wsock__pool ins, outs, rares, references, runs;
+    size_t single_most; /* bytes of a queue that is a single run, and below
+                         * send_limit */
     uint8_t *message; /* options.memory: the one message buffer */
     size_t message_size;
     uint8_t *spare; /* one message buffer kept for the next message */
@@ -1703,8 +1707,9 @@ struct wsock__loop {
     int64_t until;    /* how long the wait that is going on lasts */
     int64_t now;      /* when the kernel or a timer was last dealt with */
     int64_t listen_due; /* when the listener is watched again */
-    size_t events, bytes; /* since a poll has returned 0; see */
-    size_t bytes_most;    /* options.poll_messages and poll_bytes */
+    size_t events_left; /* until a poll is to return 0, and bytes read */
+    size_t bytes, bytes_most; /* since one has: options.poll_messages and
+                               * poll_bytes */
     size_t turns;         /* left of the work list's round */
     int rounds;           /* how many this poll has made */
     int inside;           /* threads in calls, */
@@ -2242,9 +2247,9 @@ static void wsock__mask(uint8_t *out, const uint8_t *in, size_t n,
     last_k = wsock__lane_of(wsock__mask_rotate(key, n));
     if (n >= four) {
         ends = wsock__mask_lanes(in + n - four, last_k);
-        for (; n - i > four; i += four)
+        for (n -= four; i < n; i += four)
             wsock__lanes_store(out + i, wsock__mask_lanes(in + i, k));
-        wsock__lanes_store(out + n - four, ends);
+        wsock__lanes_store(out + n, ends);
         return;
     }
     memcpy(&last, in + n - size, size);
@@ -2269,7 +2274,12 @@ typedef struct wsock__frame {
     const char *wrong; /* which rule is broken, NULL if none */
 } wsock__frame;
 
-enum { WSOCK__FIN = 0x80, WSOCK__RSV = 0x70, WSOCK__WHOLE_TEXT = 0x81 };
+enum {
+    WSOCK__FIN = 0x80,
+    WSOCK__RSV = 0x70,
+    WSOCK__WHOLE_TEXT = 0x81, /* a first byte: FIN and opcode */
+    WSOCK__MASK_BIT = 0x80    /* of the second */
+};
 
 /* What the first two bytes alone tell. */
 static const char *wsock__frame_check(const wsock__frame *f, uint8_t length)
@@ -2305,8 +2315,7 @@ static void wsock__frame_length(wsock__frame *f, const uint8_t *p,
 
 /* Read a header from `n` bytes.  Returns 1: read, or broken (f->wrong), and
  * 0: more bytes are needed, f->head_size at least. */
-WSOCK__INLINE int wsock__frame_read(wsock__frame *f, const uint8_t *p,
-                                    size_t n)
+static int wsock__frame_read(wsock__frame *f, const uint8_t *p, size_t n)
 {
     uint8_t length, size = 2;
     f->head_size = 2;
@@ -2335,6 +2344,35 @@ WSOCK__INLINE int wsock__frame_read(wsock__frame *f, const uint8_t *p,
     if (f->masked)
         memcpy(&f->key, p + size - 4, 4);
     return 1;
+}
+
+/* The same for the usual frame, fast: a whole message below 64 KiB, masked
+ * or not as it has to be, that lies whole in the `n` bytes.  Returns its size
+ * and sets where its payload begins and the key (0: none); NULL: it is
+ * another frame, or wrong, and nothing was set. */
+WSOCK__INLINE uint8_t *wsock__frame_usual(uint8_t *p, size_t n, int masked,
+                                          size_t *size, uint32_t *key)
+{
+    size_t length, head = masked ? 6 : 2;
+    if (n < head || (uint8_t)(p[0] - WSOCK__WHOLE_TEXT) >
+                        WSOCK_BINARY - WSOCK_TEXT)
+        return NULL;
+    length = p[1] ^ (masked ? (unsigned)WSOCK__MASK_BIT : 0U);
+    if (length >= 126) {
+        head += 2;
+        if (length > 126 || n < head)
+            return NULL;
+        length = (size_t)p[2] << 8 | p[3];
+        if (length < 126)
+            return NULL;
+    }
+    if (length > n - head)
+        return NULL;
+    *key = 0;
+    if (masked)
+        memcpy(key, p + head - 4, 4);
+    *size = length;
+    return p + head;
 }
 
 /* Write a header of minimal length (RFC 6455 5.2); returns its size. */
@@ -3661,16 +3699,21 @@ static void wsock__pend(wsock *ws, unsigned pending)
         wsock__list_work(ws, WSOCK__WORK_LOOK);
 }
 
-/* A queue that was never used before. */
-static wsock__out *wsock__out_new(wsock__loop *l)
+/* Make an empty queue of the memory for one. */
+static void wsock__out_init(const wsock__loop *l, wsock__out *out)
 {
-    wsock__out *out = (wsock__out *)wsock__pool_take(l, &l->outs);
-    if (!out)
-        return NULL;
     memset(out, 0, sizeof *out);
     out->first.data = (const uint8_t *)(out + 1);
     out->first.capacity = l->outs.size - sizeof *out;
     out->first.frame_start = out->first.embedded = 1;
+}
+
+/* A queue when the pool has none. */
+WSOCK__APART wsock__out *wsock__out_new(wsock__loop *l)
+{
+    wsock__out *out = (wsock__out *)wsock__pool_take(l, &l->outs);
+    if (out)
+        wsock__out_init(l, out);
     return out;
 }
 
@@ -3679,7 +3722,7 @@ WSOCK__INLINE wsock__out *wsock__out_get(wsock *ws)
     wsock__loop *l = ws->loop;
     if (ws->out)
         return ws->out;
-    if (WSOCK__LIKELY(l->outs.first != NULL && !l->outs.fresh))
+    if (WSOCK__LIKELY(l->outs.first != NULL))
         ws->out = (wsock__out *)wsock__pool_take(l, &l->outs);
     else
         ws->out = wsock__out_new(l);
@@ -3692,6 +3735,7 @@ static inline void wsock__out_settle(wsock *ws)
     wsock__out *out = ws->out;
     if (out && !out->head && !out->sent && !out->pong_size) {
         out->queued = out->offered = out->pongs = 0;
+        out->single = 0;
         ws->out = NULL;
         wsock__pool_give(ws->loop, &ws->loop->outs, out);
     }
@@ -3826,6 +3870,7 @@ static int wsock__reserve(wsock *ws, const wsock__send_plan *s,
 
 static inline void wsock__enqueue(wsock__out *out, wsock__item *item)
 {
+    out->single = 0;
     if (out->tail)
         out->tail->next = item;
     else
@@ -3976,8 +4021,10 @@ WSOCK__INLINE wsock__item *wsock__run_for(wsock *ws, size_t size,
     wsock__out *out = wsock__out_get(ws);
     if (WSOCK__UNLIKELY(!out))
         return NULL;
-    if (!out->tail && size <= out->first.capacity) /* the usual case */
+    if (!out->tail && size <= out->first.capacity) { /* the usual case */
+        out->single = !out->pong_size && !out->sent;
         return out->head = out->tail = &out->first;
+    }
     if (out->tail && wsock__run_room(out) >= size)
         return out->tail;
     return wsock__run_more(ws, size, is_close);
@@ -4106,6 +4153,7 @@ static int wsock__pong(wsock *ws, const uint8_t *data, size_t size)
     if (!out)
         return WSOCK_NO_MEMORY;
     out->pong_size = (uint8_t)(size + 1); /* 0 means none */
+    out->single = 0;
     if (size)
         memcpy(out->pong, data, size);
     return WSOCK_OK;
@@ -4324,6 +4372,7 @@ static void wsock__taken(wsock *ws, size_t size)
 {
     wsock__out *out = ws->out;
     out->queued -= size;
+    out->single = 0;
     while (out->head) {
         size_t left = out->head->size - out->head->taken;
         if (size < left) {
@@ -4355,7 +4404,7 @@ static void wsock__drop_output(wsock *ws, int code)
         ws->loop->drops++;
     }
     out->queued = out->offered = 0;
-    out->pong_size = 0;
+    out->pong_size = out->single = 0;
     while (out->head) {
         out->head->dropped = 1;
         wsock__pop(ws);
@@ -4403,18 +4452,10 @@ static int wsock__short_write(wsock *ws, ptrdiff_t n, size_t offered)
     return ws->no_socket;
 }
 
-/* The usual queue: its own run and nothing else, to be written at once. */
-WSOCK__INLINE int wsock__is_single(const wsock__out *out)
+/* Write a queue that is a single run.  1: all is out, else it is as before. */
+WSOCK__INLINE int wsock__flush_single(wsock__loop *l, wsock *ws,
+                                      wsock__out *out, ptrdiff_t *n)
 {
-    return out->head == &out->first && !out->first.next &&
-           !out->first.taken && !out->sent && !out->pong_size;
-}
-
-/* Write it.  1: all of it is out, else it is as before. */
-WSOCK__INLINE int wsock__flush_single(wsock *ws, wsock__out *out,
-                                      ptrdiff_t *n)
-{
-    wsock__loop *l = ws->loop;
     wsock_buf buf;
     buf.data = out + 1;
     buf.size = out->first.size;
@@ -4423,6 +4464,7 @@ WSOCK__INLINE int wsock__flush_single(wsock *ws, wsock__out *out,
         return 0;
     out->head = out->tail = NULL;
     out->queued = out->pongs = out->first.size = 0;
+    out->single = 0;
     ws->out = NULL;
     wsock__pool_give(l, &l->outs, out);
     return 1;
@@ -4444,10 +4486,10 @@ static int wsock__flush(wsock *ws)
 {
     wsock_buf bufs[WSOCK__GATHER];
     ptrdiff_t written;
-    if (ws->out && wsock__is_single(ws->out) &&
+    if (ws->out && ws->out->single &&
         !(ws->bits & WSOCK__NOT_FLUENT)) {
         size_t size = ws->out->queued;
-        if (wsock__flush_single(ws, ws->out, &written)) {
+        if (wsock__flush_single(ws->loop, ws, ws->out, &written)) {
             wsock__unstall(ws);
             return 1;
         }
@@ -4724,7 +4766,7 @@ static inline void wsock__next_segment(wsock__loop *l)
 static inline void wsock__advance(wsock__loop *l, size_t size)
 {
     l->pos += size;
-    if (l->pos == l->end)
+    if (l->pos == l->end && WSOCK__UNLIKELY(l->more != NULL))
         wsock__next_segment(l);
 }
 
@@ -5638,16 +5680,10 @@ typedef struct wsock__piece {
 } wsock__piece;
 
 /* The rules that depend on the role and on what came before. */
-WSOCK__INLINE const char *wsock__frame_unfit(const wsock *ws,
-                                             const wsock__frame *f)
+static const char *wsock__frame_unfit(const wsock *ws, const wsock__frame *f)
 {
     unsigned rsv = 0;
     int in_message = ws->in && ws->in->in_message;
-    if (WSOCK__LIKELY(!f->wrong && !in_message &&
-                      (uint8_t)(f->first - WSOCK__WHOLE_TEXT) <=
-                          WSOCK_BINARY - WSOCK_TEXT &&
-                      f->masked == (ws->role == WSOCK_SERVER)))
-        return NULL; /* a whole message of either type: nothing to object */
     if (f->wrong)
         return f->wrong;
     if (ws->extensions && f->opcode && f->opcode < WSOCK_CLOSE)
@@ -5703,10 +5739,10 @@ static int wsock__control_piece(wsock *ws, const wsock__frame *f,
     return 1;
 }
 
-/* A data frame that lies whole at the cursor and is a whole message: the
- * usual case, without any state. */
-WSOCK__INLINE int wsock__whole_piece(wsock *ws, const wsock__frame *f,
-                                     wsock__piece *piece)
+/* A data frame that lies whole at the cursor and is a whole message takes no
+ * state. */
+static int wsock__whole_piece(wsock *ws, const wsock__frame *f,
+                              wsock__piece *piece)
 {
     wsock__loop *l = ws->loop;
     uint32_t utf8 = 0;
@@ -6114,29 +6150,43 @@ static int wsock__step(wsock *ws, wsock_event *e)
 }
 
 /* Open, with nothing half read, held back or to be reported? */
-WSOCK__INLINE int wsock__is_plain(const wsock *ws)
+WSOCK__INLINE int wsock__is_plain(const wsock__loop *l, const wsock *ws)
 {
     return !ws->in && !(ws->bits & WSOCK__NOT_PLAIN) &&
-           (!ws->out || ws->out->queued < ws->config->o.send_limit);
+           (!ws->out || ws->out->queued <= l->single_most);
 }
 
-/* The usual case: a message that lies whole at the cursor, in one frame.  1:
- * an event; 0: it is something else, or wrong; the general path tells. */
-WSOCK__INLINE int wsock__whole_message(wsock *ws, wsock_event *e)
+/* The usual case: a message that lies whole at the cursor, in one frame,
+ * becomes an event; whose payload is then to be unmasked and checked, see
+ * below.  0: it is something else, or wrong, and the general path tells. */
+WSOCK__INLINE int wsock__whole_message(wsock__loop *l, wsock *ws, int masked,
+                                       wsock_event *e, uint32_t *key)
 {
-    wsock__loop *l = ws->loop;
-    wsock__frame f;
-    wsock__piece piece;
-    if (!wsock__frame_read(&f, l->pos, (size_t)(l->end - l->pos)) ||
-        wsock__frame_unfit(ws, &f) || !(f.first & WSOCK__FIN) ||
-        f.opcode == 0 || f.opcode >= WSOCK_CLOSE ||
-        f.size > (uint64_t)(l->end - l->pos) - f.head_size ||
-        f.size > ws->config->whole_most ||
-        wsock__whole_piece(ws, &f, &piece) < 0)
+    uint8_t *p = l->pos, *data;
+    size_t size;
+    data = wsock__frame_usual(p, (size_t)(l->end - p), masked, &size, key);
+    if (WSOCK__UNLIKELY(!data || size > ws->config->whole_most))
         return 0;
-    wsock__event_fill(ws, e, WSOCK_EVENT_MESSAGE, piece.kind, piece.data,
-                      piece.size);
+    wsock__event_fill(ws, e, WSOCK_EVENT_MESSAGE, p[0] & 15, data, size);
+    l->corked = 1;
+    l->events_left--;
+    wsock__advance(l, (size_t)(data - p) + size);
     return 1;
+}
+
+/* 1; 0: the text was wrong, and the connection has failed. */
+WSOCK__INLINE int wsock__whole_unmask(wsock *ws, const wsock_event *e,
+                                      uint32_t key)
+{
+    uint8_t *data = (uint8_t *)e->data;
+    uint32_t utf8 = 0;
+    if (WSOCK__LIKELY(key))
+        wsock__mask(data, data, e->size, key);
+    if (!wsock__checks_utf8(ws, e->kind) ||
+        (wsock__utf8(&utf8, data, e->size) && !utf8))
+        return 1;
+    wsock__bad_utf8(ws);
+    return 0;
 }
 
 /* Read one event: what is pending, then what the input at the cursor holds.
@@ -6549,38 +6599,28 @@ static wsock__fd wsock__socket_accept(wsock__fd listener)
     return fd;
 }
 
-static ptrdiff_t wsock__socket_result(ssize_t n, int want)
+/* The sockets do not block, so that there is nothing for a signal to
+ * interrupt; where a system does say so, asking again is as good. */
+static ptrdiff_t wsock__socket_failed(int want)
 {
-    if (n >= 0)
-        return n;
-    if (wsock__is_again(errno))
+    if (wsock__is_again(errno) || errno == EINTR)
         return want;
     return WSOCK_TRANSPORT_ERROR;
 }
 
 static ptrdiff_t wsock__socket_read(void *user, void *data, size_t size)
 {
-    ssize_t n;
-    do
-        n = recv(wsock__fd_of(user), data, size, 0);
-    while (n < 0 && errno == EINTR);
-    return wsock__socket_result(n, WSOCK_WANT_READ);
+    ssize_t n = recv(wsock__fd_of(user), data, size, 0);
+    return WSOCK__LIKELY(n >= 0) ? n : wsock__socket_failed(WSOCK_WANT_READ);
 }
 
-static ptrdiff_t wsock__socket_write(void *user, const wsock_buf *bufs,
-                                     size_t count)
+static ptrdiff_t wsock__socket_gather(void *user, const wsock_buf *bufs,
+                                      size_t count)
 {
     struct iovec list[WSOCK__GATHER];
     struct msghdr m;
     ssize_t n;
     size_t i;
-    if (count == 1) {
-        do
-            n = send(wsock__fd_of(user), bufs[0].data, bufs[0].size,
-                     WSOCK__SEND_FLAGS);
-        while (n < 0 && errno == EINTR);
-        return wsock__socket_result(n, WSOCK_WANT_WRITE);
-    }
     if (count > WSOCK__GATHER)
         count = WSOCK__GATHER;
     for (i = 0; i < count; i++) {
@@ -6590,10 +6630,18 @@ static ptrdiff_t wsock__socket_write(void *user, const wsock_buf *bufs,
     memset(&m, 0, sizeof m);
     m.msg_iov = list;
     m.msg_iovlen = (WSOCK__IOVLEN)count;
-    do
-        n = sendmsg(wsock__fd_of(user), &m, WSOCK__SEND_FLAGS);
-    while (n < 0 && errno == EINTR);
-    return wsock__socket_result(n, WSOCK_WANT_WRITE);
+    n = sendmsg(wsock__fd_of(user), &m, WSOCK__SEND_FLAGS);
+    return n >= 0 ? n : wsock__socket_failed(WSOCK_WANT_WRITE);
+}
+
+static ptrdiff_t wsock__socket_write(void *user, const wsock_buf *bufs,
+                                     size_t count)
+{
+    ssize_t n;
+    if (WSOCK__UNLIKELY(count > 1))
+        return wsock__socket_gather(user, bufs, count);
+    n = send(wsock__fd_of(user), bufs->data, bufs->size, WSOCK__SEND_FLAGS);
+    return WSOCK__LIKELY(n >= 0) ? n : wsock__socket_failed(WSOCK_WANT_WRITE);
 }
 
 static int wsock__poll_fds(struct pollfd *list, size_t n, int timeout)
@@ -7856,12 +7904,13 @@ static void wsock__woken(wsock__loop *l)
 #if WSOCK__QUEUE
 static inline void wsock__wait_queue(wsock__loop *l, int timeout)
 {
+    int n = wsock__queue_wait(l, timeout);
     l->ready_at = 0;
-    l->ready_count = wsock__queue_wait(l, timeout);
-    if (l->ready_count < 0 && wsock__is_interrupt(wsock__net_error()))
-        l->interrupted = 1;
-    if (l->ready_count > 0)
+    l->ready_count = n;
+    if (WSOCK__LIKELY(n > 0))
         l->filled = 1; /* what comes of it is looked at, too */
+    else if (n < 0 && wsock__is_interrupt(wsock__net_error()))
+        l->interrupted = 1;
 }
 
 /* One of the loop's own descriptors is ready, or it is one that was voided. */
@@ -8410,12 +8459,12 @@ static void wsock__turn(wsock *ws, unsigned work)
     }
 }
 
-WSOCK__INLINE void wsock__service(wsock *ws, unsigned work)
+/* 1: it is plain, and something was read. */
+WSOCK__INLINE int wsock__service(wsock__loop *l, wsock *ws, unsigned work)
 {
-    wsock__loop *l = ws->loop;
     l->current = ws;
     if (WSOCK__LIKELY(work == WSOCK__WORK_READ && !ws->out &&
-                      wsock__is_plain(ws) && l->window && !ws->no_socket)) {
+                      wsock__is_plain(l, ws) && l->window && !ws->no_socket)) {
         /* There is only something to read. */
         size_t room = l->window_size;
         ptrdiff_t n = ws->io->read(ws->io_user, l->window, room);
@@ -8425,10 +8474,12 @@ WSOCK__INLINE void wsock__service(wsock *ws, unsigned work)
             l->bytes += (size_t)n;
             l->pos = l->window;
             l->end = l->window + n;
+            return 1;
         }
     } else {
         wsock__turn(ws, work);
     }
+    return 0;
 }
 
 /* References to the window or a message end here: flush, then copy what is
@@ -8475,9 +8526,8 @@ static void wsock__leave_slowly(wsock *ws)
 
 /* The cursor leaves a connection: what was sent meanwhile is flushed, what
  * was not read is put aside, and the poller learns what is waited for. */
-WSOCK__INLINE void wsock__leave(wsock *ws)
+WSOCK__INLINE void wsock__leave(wsock__loop *l, wsock *ws)
 {
-    wsock__loop *l = ws->loop;
     ptrdiff_t n;
     if (WSOCK__LIKELY(!ws->in && ws->armed == 1 && l->pos == l->end &&
                       !(ws->bits & (WSOCK__NOT_OPEN | WSOCK__NOT_FLUENT)))) {
@@ -8486,9 +8536,9 @@ WSOCK__INLINE void wsock__leave(wsock *ws)
         l->current = NULL;
         if (!out)
             return;
-        if (WSOCK__LIKELY(wsock__is_single(out))) {
+        if (WSOCK__LIKELY(out->single)) {
             size = out->queued;
-            if (WSOCK__LIKELY(wsock__flush_single(ws, out, &n)))
+            if (WSOCK__LIKELY(wsock__flush_single(l, ws, out, &n)))
                 return;
             wsock__short_write(ws, n, size);
         }
@@ -8653,6 +8703,7 @@ static void wsock__wait_timed(wsock__loop *l, int64_t deadline)
         timeout = wsock__milliseconds(l->now, until);
     l->until = until < 0 ? INT64_MAX : until;
     wsock__wait(l, timeout);
+    l->until = INT64_MAX;
     l->now = wsock__now(l);
     wsock__expire(l);
 }
@@ -8671,11 +8722,10 @@ static void wsock__wait_clocked(wsock__loop *l, int64_t deadline)
 
 WSOCK__INLINE void wsock__wait_once(wsock__loop *l, int64_t deadline)
 {
-    l->until = INT64_MAX;
     if (WSOCK__UNLIKELY(deadline > 0 || l->next_due < l->alarm_due))
         wsock__wait_clocked(l, deadline);
     else
-        wsock__wait(l, deadline == 0 ? 0 : -1);
+        wsock__wait(l, (int)deadline); /* 0, or -1: for ever */
 }
 
 /* The next connection with something to do: first those that the kernel
@@ -8713,54 +8763,78 @@ static int wsock__is_time(wsock__loop *l, int64_t deadline)
     return deadline == 0 || (deadline > 0 && l->now >= deadline);
 }
 
-/* Work until a connection is current (1), or `deadline` has passed or a
- * signal or wake came (0), but look at the kernel at least once: the caller
- * clears l->waited when its call begins. */
+/* There is nothing to do: wait, unless it is time to return (0). */
+WSOCK__INLINE int wsock__look(wsock__loop *l, int64_t deadline)
+{
+    if (l->waited &&
+        (l->bytes >= l->bytes_most || wsock__is_time(l, deadline)))
+        return 0;
+    l->filled = 0;
+    l->rounds++;
+    wsock__wait_once(l, deadline);
+    l->turns = l->listed;
+    l->listings_before = l->listings;
+    l->waited = 1;
+    return 1;
+}
+
+/* How the pump left a connection: current; or plain besides, with input. */
+enum { WSOCK__FOUND = 1, WSOCK__FOUND_PLAIN = 2 };
+
+/* Work until a connection is current (WSOCK__FOUND...), or `deadline` has
+ * passed or a signal or wake came (0), but look at the kernel at least once:
+ * the caller clears l->waited when its call begins. */
 WSOCK__INLINE int wsock__pump(wsock__loop *l, int64_t deadline)
 {
     unsigned work;
     while (!l->current) {
-        wsock *ws;
-        if (WSOCK__UNLIKELY(l->bytes >= l->bytes_most))
+        wsock *ws = wsock__work_take(l, &work);
+        if (WSOCK__LIKELY(ws != NULL)) {
+            if (wsock__service(l, ws, work))
+                return WSOCK__FOUND_PLAIN;
+        } else if (!wsock__look(l, deadline)) {
             return 0;
-        ws = wsock__work_take(l, &work);
-        if (ws) {
-            wsock__service(ws, work);
-            continue;
         }
-        if (l->waited && wsock__is_time(l, deadline))
-            return 0;
-        l->filled = 0;
-        l->rounds++;
-        wsock__wait_once(l, deadline);
-        l->turns = l->listed;
-        l->listings_before = l->listings;
-        l->waited = 1;
     }
-    return 1;
+    return WSOCK__FOUND;
 }
 
 /* A time-out in ms as a deadline: -1 never, 0 has passed. */
-static int64_t wsock__deadline(wsock__loop *l, int timeout)
+static inline int64_t wsock__deadline(wsock__loop *l, int timeout)
 {
+    if (WSOCK__LIKELY(timeout == WSOCK_NEVER))
+        return -1;
     if (timeout <= 0) /* below WSOCK_NEVER: a time that has passed */
-        return timeout == WSOCK_NEVER ? -1 : 0;
+        return 0;
     l->now = wsock__now(l);
     return l->now + timeout;
 }
 
+/* A message of a connection that is plain and has input. */
+WSOCK__INLINE int wsock__event_plain(wsock__loop *l, wsock *ws,
+                                     wsock_event *e)
+{
+    uint32_t key;
+    return (ws->role == WSOCK_SERVER
+                ? wsock__whole_message(l, ws, 1, e, &key)
+                : wsock__whole_message(l, ws, 0, e, &key)) &&
+           wsock__whole_unmask(ws, e, key);
+}
+
 /* The event that the current connection has, if any. */
-WSOCK__INLINE int wsock__event_of(const wsock__loop *l, wsock *ws,
-                                  wsock_event *e)
+WSOCK__APART int wsock__event_of(wsock__loop *l, wsock *ws, wsock_event *e)
 {
     if (l->pos < l->end) {
-        if (WSOCK__LIKELY(wsock__is_plain(ws) &&
-                          wsock__whole_message(ws, e)))
+        if (wsock__is_plain(l, ws) && wsock__event_plain(l, ws, e))
             return 1;
-    } else if (WSOCK__LIKELY(!(ws->bits & WSOCK__PENDING))) {
+    } else if (!(ws->bits & WSOCK__PENDING)) {
         return 0;
     }
-    return wsock__next(ws, e);
+    if (!wsock__next(ws, e))
+        return 0;
+    l->corked = 1;
+    l->events_left--;
+    return 1;
 }
 
 /* A poll ends while connections stand in the work list still: what they have
@@ -8776,32 +8850,42 @@ static void wsock__flush_listed(const wsock__loop *l)
         }
 }
 
+/* A poll ends without an event. */
+static int wsock__poll_over(wsock__loop *l, wsock_event *e)
+{
+    wsock__flush_listed(l);
+    wsock__event_fill(NULL, e, WSOCK_EVENT_NONE, 0, NULL, 0);
+    l->corked = 0;
+    l->bytes = 0;
+    l->events_left = l->config->o.poll_messages;
+    return 0;
+}
+
 /* The polled loop: the first event there is. */
 WSOCK__INLINE int wsock__poll(wsock__loop *l, wsock_event *e, int timeout)
 {
     int64_t deadline = wsock__deadline(l, timeout);
+    int found = l->current ? WSOCK__FOUND : 0;
     l->waited = 0;
     l->rounds = 0;
+    if (WSOCK__UNLIKELY(l->events_left == 0)) {
+        if (l->current)
+            wsock__flush_references(l->current); /* the next goes on there */
+        return wsock__poll_over(l, e);
+    }
     do {
         wsock *ws = l->current;
-        if (!ws)
-            continue;
-        if (WSOCK__UNLIKELY(l->events >= l->config->o.poll_messages)) {
-            wsock__flush_references(ws); /* the next poll goes on there */
-            break;
-        }
-        if (wsock__event_of(l, ws, e)) {
-            l->corked = 1;
-            l->events++;
+        if (found == WSOCK__FOUND_PLAIN && wsock__event_plain(l, ws, e))
             return 1;
-        }
-        wsock__leave(ws);
-    } while (wsock__pump(l, deadline));
-    wsock__flush_listed(l);
-    wsock__event_fill(NULL, e, WSOCK_EVENT_NONE, 0, NULL, 0);
-    l->corked = 0;
-    l->events = l->bytes = 0;
-    return 0;
+        if (!found)
+            continue;
+        if ((l->pos < l->end || (ws->bits & WSOCK__PENDING)) &&
+            wsock__event_of(l, ws, e))
+            return 1;
+        wsock__leave(l, ws);
+    } while (l->bytes < l->bytes_most &&
+             (found = wsock__pump(l, deadline)) != 0);
+    return wsock__poll_over(l, e);
 }
 
 /* The same where it is not the hot path of a server. */
@@ -8853,7 +8937,7 @@ static int wsock__wait_open(wsock *ws)
         while (ws->phase == WSOCK__PHASE_HANDSHAKE && wsock__has_input(ws))
             wsock__handshake_in(ws);
         if (ws->phase != WSOCK__PHASE_OPEN)
-            wsock__leave(ws);
+            wsock__leave(ws->loop, ws);
     }
     ws->bits &= ~(uint32_t)WSOCK__PENDING;
     ws->bits |= WSOCK__PENDING_RELEASE;
@@ -9147,7 +9231,7 @@ static void wsock__answer_leaves(wsock *ws, int64_t deadline)
            wsock__pump_blocking(ws, deadline)) {
         while (wsock__has_input(ws))
             wsock__step(ws, &e);
-        wsock__leave(ws);
+        wsock__leave(ws->loop, ws);
     }
 }
 
@@ -9162,7 +9246,7 @@ static int wsock__receive_loop(wsock *ws, wsock__receive *r)
             return WSOCK_OK;
         l->direct = r->data + r->filled;
         l->direct_size = r->size - r->filled;
-        wsock__leave(ws);
+        wsock__leave(ws->loop, ws);
         if (ws->bits & WSOCK__CLOSE_RECEIVED) {
             wsock__answer_leaves(ws, deadline);
             ws->bits |= WSOCK__CLOSE_REPORTED;
@@ -9194,7 +9278,7 @@ static int wsock__wait_closed(wsock *ws)
     while (ws->phase != WSOCK__PHASE_DONE) {
         while (wsock__has_input(ws))
             wsock__step(ws, &e);
-        wsock__leave(ws);
+        wsock__leave(ws->loop, ws);
         if (wsock__is_read_out(ws))
             wsock__end_of_stream(ws);
         if (ws->phase != WSOCK__PHASE_DONE)
@@ -9217,6 +9301,8 @@ static void wsock__loop_init(wsock__loop *l, wsock__config *c,
     l->stage_size = WSOCK__STAGE;
     l->ins.size = sizeof(wsock__in);
     l->outs.size = sizeof(wsock__out) + p->run_capacity;
+    l->single_most = p->run_capacity < c->o.send_limit ? p->run_capacity
+                                                       : c->o.send_limit - 1;
     l->rares.size = sizeof(wsock__rare);
     l->references.size = sizeof(wsock__item);
     l->runs.size = sizeof(wsock__item) + p->run_capacity;
@@ -9226,10 +9312,11 @@ static void wsock__loop_init(wsock__loop *l, wsock__config *c,
     if (wsock__loop_size(&c->o) < sizeof *l)
         return;
     l->queue = l->alarm = -1;
-    l->alarm_due = l->next_due = INT64_MAX;
+    l->alarm_due = l->next_due = l->until = INT64_MAX;
     l->wake_read = l->wake_write = l->listener = -1;
     l->turn_read = l->turn_write = -1;
     l->bytes_most = c->o.poll_bytes;
+    l->events_left = c->o.poll_messages;
     l->wsocks.size = sizeof(wsock);
     l->wsocks.most = WSOCK_UNLIMITED;
 }
@@ -9309,6 +9396,7 @@ static wsock *wsock__new_fixed(int role, const wsock__plan *p)
     uint8_t *at = (uint8_t *)p->o.memory;
     wsock__config *c;
     wsock__loop *l;
+    wsock__out *out;
     wsock *ws;
     size_t i;
     at += (16 - ((uintptr_t)at & 15)) & 15;
@@ -9319,10 +9407,11 @@ static wsock *wsock__new_fixed(int role, const wsock__plan *p)
     wsock__loop_init(l, c, p);
     l->ins.most = l->outs.most = l->rares.most = 1;
     l->runs.most = p->runs;
-    l->outs.fresh = 1;
     wsock__pool_give(l, &l->rares, wsock__carve(&at, sizeof(wsock__rare)));
     wsock__pool_give(l, &l->ins, wsock__carve(&at, sizeof(wsock__in)));
-    wsock__pool_give(l, &l->outs, wsock__carve(&at, l->outs.size));
+    out = (wsock__out *)wsock__carve(&at, l->outs.size);
+    wsock__out_init(l, out);
+    wsock__pool_give(l, &l->outs, out);
     for (i = 0; i < p->runs; i++)
         wsock__pool_give(l, &l->runs, wsock__carve(&at, l->runs.size));
     l->message = (uint8_t *)wsock__carve(&at, p->message);
@@ -9846,24 +9935,69 @@ WSOCK_API int wsock_sendv(wsock *ws, unsigned kind, const wsock_buf *bufs,
     return r;
 }
 
-/* see the API section */
-WSOCK_API int wsock_send(wsock *ws, unsigned kind, const void *data,
-                         size_t size)
+WSOCK__APART int wsock__send_any(wsock *ws, unsigned kind, const void *data,
+                           size_t size)
 {
     wsock_buf buf;
-    if (WSOCK__LIKELY(ws && size < WSOCK__REFER_LEAST && (data || !size) &&
-                      !ws->loop->threaded && wsock__sends_plainly(ws, kind))) {
-        int r = wsock__is_full(ws)
-                    ? 0
-                    : wsock__put_frame(ws, 0x80 | kind, data, size, 0);
-        if (WSOCK__LIKELY(r > 0))
-            return wsock__queued(ws);
-    }
     if (kind & WSOCK_BORROW)
         return WSOCK_INVALID_PARAMETER;
     buf.data = data;
     buf.size = size;
     return wsock_sendv(ws, kind, &buf, 1, NULL);
+}
+
+/* A message that is to be copied, on an open connection. */
+WSOCK__APART int wsock__send_plain(wsock *ws, unsigned kind, const void *data,
+                             size_t size)
+{
+    if (!wsock__is_full(ws) &&
+        wsock__put_frame(ws, 0x80 | kind, data, size, 0) > 0)
+        return wsock__queued(ws);
+    return wsock__send_any(ws, kind, data, size);
+}
+
+/* The usual send: a server's answer to the event that is being handled, into
+ * a queue that is a single run and has room for it.  Returns where the frame
+ * is to be written, or NULL. */
+WSOCK__INLINE uint8_t *wsock__answer_room(wsock *ws, size_t size)
+{
+    wsock__loop *l = ws->loop;
+    wsock__out *out = ws->out;
+    if (ws != l->current || !l->corked || ws->role != WSOCK_SERVER)
+        return NULL;
+    if (!out) {
+        if (size > l->single_most || !l->outs.first)
+            return NULL;
+        ws->out = out = (wsock__out *)wsock__pool_take(l, &l->outs);
+        out->head = out->tail = &out->first;
+        out->single = 1;
+    } else if (!out->single || size > l->single_most - out->queued) {
+        return NULL;
+    }
+    return (uint8_t *)(out + 1) + out->queued;
+}
+
+/* see the API section.  Nothing is kept over the copying, so that it costs
+ * no registers. */
+WSOCK_API int wsock_send(wsock *ws, unsigned kind, const void *data,
+                         size_t size)
+{
+    uint8_t *p;
+    size_t n;
+    if (WSOCK__UNLIKELY(!ws))
+        return WSOCK_NO_MEMORY;
+    if (WSOCK__UNLIKELY(size >= WSOCK__REFER_LEAST || !data ||
+                        ws->loop->threaded || /* the mutex comes first */
+                        !wsock__sends_plainly(ws, kind)))
+        return wsock__send_any(ws, kind, data, size);
+    p = wsock__answer_room(ws, WSOCK__FRAME_HEAD_MOST + size);
+    if (WSOCK__UNLIKELY(!p))
+        return wsock__send_plain(ws, kind, data, size);
+    n = wsock__frame_write(p, (uint8_t)(0x80 | kind), size, 0, 0);
+    ws->out->first.size += n + size;
+    ws->out->queued += n + size;
+    memcpy(p + n, data, size);
+    return WSOCK_OK;
 }
 
 /* ----------------------------------------------------------- >>api-close -- */
@@ -10935,32 +11069,66 @@ static int wsock__server_begin(wsock_server *s)
     return s->closing && l->live == 0 ? WSOCK_CLOSED : WSOCK_OK;
 }
 
-/* see the API section */
+/* Poll when nothing is the matter with the server. */
+WSOCK__APART int wsock__server_poll(wsock_server *s, wsock_event *event,
+                                    int timeout)
+{
+    if (wsock__poll(&s->loop, event, timeout))
+        return 1;
+    return s->closing && s->loop.live == 0 ? WSOCK_CLOSED : 0;
+}
+
+/* The first poll, and every one when something is. */
+WSOCK__APART int wsock__server_poll_first(wsock_server *s,
+                                          wsock_event *event, int timeout)
+{
+    int r;
+    if (!event)
+        return WSOCK_INVALID_PARAMETER;
+    event->type = WSOCK_EVENT_NONE;
+    if (!s)
+        return WSOCK_NO_MEMORY;
+    if (s->loop.accepting)
+        return WSOCK_INVALID_OPERATION;
+    r = wsock__server_begin(s);
+    if (r != WSOCK_OK)
+        return r;
+    s->loop.polling = 1;
+    s->loop.routine = (uint8_t)!s->closing;
+    return wsock__server_poll(s, event, timeout);
+}
+
+/* The second half of wsock_server_poll() for a text of a batch. */
+WSOCK__APART int wsock__server_text(wsock_server *s, wsock_event *event,
+                                    int timeout, uint32_t key)
+{
+    if (WSOCK__LIKELY(wsock__whole_unmask(event->ws, event, key)))
+        return 1;
+    return wsock__server_poll(s, event, timeout);
+}
+
+/* see the API section.  While messages of one batch follow each other, the
+ * loop is not gone through; that it is in functions of its own keeps
+ * registers from being saved for what is not done. */
 WSOCK_API int wsock_server_poll(wsock_server *s, wsock_event *event,
                                 int timeout)
 {
     wsock__loop *l;
-    int r;
-    if (!event)
-        return WSOCK_INVALID_PARAMETER;
-    if (!s) {
-        event->type = WSOCK_EVENT_NONE;
-        return WSOCK_NO_MEMORY;
-    }
+    wsock *ws;
+    uint32_t key;
+    if (WSOCK__UNLIKELY(!s || !event || !s->loop.routine))
+        return wsock__server_poll_first(s, event, timeout);
     l = &s->loop;
-    if (WSOCK__UNLIKELY(!l->routine)) {
-        event->type = WSOCK_EVENT_NONE;
-        if (l->accepting)
-            return WSOCK_INVALID_OPERATION;
-        r = wsock__server_begin(s);
-        if (r != WSOCK_OK)
-            return r;
-        l->polling = 1;
-        l->routine = (uint8_t)!s->closing;
-    }
-    if (wsock__poll(l, event, timeout))
-        return 1;
-    return s->closing && l->live == 0 ? WSOCK_CLOSED : 0;
+    ws = l->current;
+    if (!ws || l->pos == l->end || l->events_left == 0 ||
+        ws->role != WSOCK_SERVER || !wsock__is_plain(l, ws) ||
+        !wsock__whole_message(l, ws, 1, event, &key))
+        return wsock__server_poll(s, event, timeout);
+    if (event->kind == WSOCK_TEXT)
+        return wsock__server_text(s, event, timeout, key);
+    wsock__mask((uint8_t *)event->data, (uint8_t *)event->data, event->size,
+                key);
+    return 1;
 }
 
 /* What the memory that hangs on a connection comes to, so that it can change
@@ -11060,7 +11228,7 @@ static wsock *wsock__detach(wsock *from)
     c = ws->config;
     if (from->rare)
         wsock__keep_head(from);
-    wsock__leave(from);
+    wsock__leave(from->loop, from);
     if (!wsock__unshare(from)) {
         wsock_free(ws);
         return NULL;
@@ -11120,7 +11288,7 @@ WSOCK_API int wsock_accept(wsock_server *s, wsock **out, int timeout)
         return r;
     l->accepting = 1;
     l->bytes_most = WSOCK_UNLIMITED;
-    l->events = 0;
+    l->events_left = l->config->o.poll_messages;
     deadline = wsock__deadline(l, timeout);
     while (wsock__poll_once(l, &e, deadline <= 0
                                   ? (int)deadline
@@ -11484,6 +11652,7 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *s)
 #undef WSOCK__ENOMEM
 #undef WSOCK__FORMAT
 #undef WSOCK__INLINE
+#undef WSOCK__APART
 #undef WSOCK__LIKELY
 #undef WSOCK__UNLIKELY
 #undef WSOCK__SEND_FLAGS

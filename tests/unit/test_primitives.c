@@ -1,5 +1,6 @@
-/* SHA-1, base64 and masking: published answers, and a byte loop beside the
- * fast paths, with the data flush against an unreadable page. */
+/* SHA-1, base64, masking and the two readers of a frame's header: published
+ * answers, and a byte loop or the general one beside the fast paths, with the
+ * data flush against an unreadable page. */
 #define WSOCK_IMPLEMENTATION
 #include "../../wsock.h"
 #include "test.h"
@@ -150,7 +151,76 @@ TEST(mask_rotate_continues_where_it_stopped)
               key_word(key));
 }
 
+/* What is the usual frame, by the general reader: a whole message of either
+ * type, below 64 KiB, masked as asked, all of it there. */
+static int is_usual(const wsock__frame *f, int read, size_t have, int masked)
+{
+    return read && !f->wrong && (f->first == 0x81 || f->first == 0x82) &&
+           f->masked == masked && f->size < 65536 &&
+           f->size <= have - f->head_size;
+}
+
+static void check_usual(const uint8_t *head, size_t have, int masked)
+{
+    static uint8_t key[4] = { 0 };
+    uint8_t *p = (uint8_t *)test_guard_copy(head, have), *payload;
+    uint32_t got_key = 77;
+    size_t size = 77;
+    wsock__frame f;
+    int read = wsock__frame_read(&f, p, have);
+    payload = wsock__frame_usual(p, have, masked, &size, &got_key);
+    CHECK_INT(payload != NULL, is_usual(&f, read, have, masked));
+    if (payload) {
+        CHECK_INT(payload - p, f.head_size);
+        CHECK_INT(size, f.size);
+        if (masked)
+            memcpy(key, p + f.head_size - 4, 4);
+        CHECK_INT(got_key, masked ? key_word(key) : 0);
+    } else {
+        CHECK_INT(size == 77 && got_key == 77, 1);
+    }
+}
+
+/* One header, as its bytes and those of the payload come: all the borders of
+ * heads and of the lengths below. */
+static void check_header(unsigned first, unsigned second, size_t extended,
+                         int masked)
+{
+    uint8_t frame[320];
+    size_t have;
+    memset(frame, 0xA5, sizeof frame);
+    frame[0] = (uint8_t)first;
+    frame[1] = (uint8_t)second;
+    frame[2] = (uint8_t)(extended >> 8);
+    frame[3] = (uint8_t)extended;
+    test_note("%02x %02x, %lu", first, second, (unsigned long)extended);
+    for (have = 0; have <= sizeof frame; have++)
+        if (have < 18 || (have > 124 && have < 136) ||
+            (have > 254 && have < 266) || have > 303)
+            check_usual(frame, have, masked);
+}
+
+/* Both readers on every first two bytes, with lengths at the borders. */
+TEST(the_usual_frame_is_read_as_any_other)
+{
+    static const size_t extended[] = { 0, 125, 126, 127, 255, 256, 300 };
+    unsigned first, second;
+    size_t i;
+    for (first = 0; first < 256; first++) {
+        if (first % test_step(17) && first != 0x81 && first != 0x82)
+            continue;
+        for (second = 0; second < 256; second++)
+            for (i = 0; i < sizeof extended / sizeof extended[0]; i++) {
+                check_header(first, second, extended[i], 0);
+                check_header(first, second, extended[i], 1);
+                if ((second & 0x7F) != 126)
+                    break; /* these bytes are no length */
+            }
+    }
+}
+
 static const test_case tests[] = {
+    TEST_ENTRY(the_usual_frame_is_read_as_any_other),
     TEST_ENTRY(sha1_known_answers),
     TEST_ENTRY(base64_known_answers),
     TEST_ENTRY(accept_of_the_rfc),
