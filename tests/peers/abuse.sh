@@ -21,18 +21,6 @@ export PYTHONDONTWRITEBYTECODE
 install=
 . "$here/counts.sh"
 
-# build NAME COMPILER FLAG...: the program $work/NAME.
-build() {
-    program=$work/$1
-    shift
-    if ! "$@" -std=c99 -o "$program" "$here/abuse_server.c" \
-        >"$work/build.log" 2>&1; then
-        cat "$work/build.log"
-        fail "build of abuse_server: $*"
-        return 1
-    fi
-}
-
 # part NAME ARGUMENT...: run the tests against $program.
 part() {
     log=$work/$1.log
@@ -49,15 +37,15 @@ if [ ! -d /proc/self/fd ]; then
     finish
 fi
 
-if build plain "$cc" -O2; then
+if build "$here/abuse_server.c" plain "$cc" -O2; then
     part plain "$@"
 fi
-if build poll "$cc" -O2 -DWSOCK_USE_POLL; then
+if build "$here/abuse_server.c" poll "$cc" -O2 -DWSOCK_USE_POLL; then
     part poll --small --title "abuse with poll()" "$@"
 fi
 if ! command -v "$clang" >/dev/null 2>&1; then
     missing "abuse under sanitizers" "install clang"
-elif build sane "$clang" -g -O1 -fno-omit-frame-pointer \
+elif build "$here/abuse_server.c" sane "$clang" -g -O1 -fno-omit-frame-pointer \
     -fsanitize=address,undefined -fno-sanitize-recover=all; then
     part sane --small --title "abuse under sanitizers" "$@"
 fi

@@ -16,6 +16,7 @@
  * status 1 if that is not nothing.  It ends by itself after ten minutes. */
 #define WSOCK_IMPLEMENTATION
 #include "../../wsock.h"
+#include "knobs.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -180,34 +181,10 @@ static void serve(void)
 
 /* ----------------------------------------------------------- command line */
 
-static wsock_options options;
-
-static const struct {
-    const char *name;
-    int *number;
-    size_t *size;
-} knobs[] = {
-    { "--handshake-timeout", &options.handshake_timeout, NULL },
-    { "--close-timeout", &options.close_timeout, NULL },
-    { "--keepalive-interval", &options.keepalive_interval, NULL },
-    { "--pong-timeout", &options.pong_timeout, NULL },
-    { "--stall-timeout", &options.stall_timeout, NULL },
-    { "--backlog", &options.backlog, NULL },
-    { "--max-message", NULL, &options.max_message },
-    { "--max-header", NULL, &options.max_header },
-    { "--receive-buffer", NULL, &options.receive_buffer },
-    { "--send-limit", NULL, &options.send_limit },
-    { "--max-memory", NULL, &options.max_memory },
-    { "--max-connections", NULL, &options.max_connections },
-    { "--max-handshakes", NULL, &options.max_handshakes },
-    { "--page", NULL, &page_size }
-};
-enum { KNOBS = sizeof knobs / sizeof knobs[0] };
-
 /* 0: an argument that is none of ours. */
 static int arguments(int argc, char **argv)
 {
-    int i, k;
+    int i;
     for (i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--parts") == 0) {
             options.flags |= WSOCK_PARTS;
@@ -222,15 +199,11 @@ static int arguments(int argc, char **argv)
             hold = 1;
             continue;
         }
-        for (k = 0; k < KNOBS && strcmp(argv[i], knobs[k].name) != 0; k++)
-            ;
-        if (k == KNOBS || i + 1 == argc)
+        if (strcmp(argv[i], "--page") == 0 && i + 1 < argc)
+            page_size = (size_t)strtoull(argv[i + 1], NULL, 10);
+        else if (!knob(argv[i], argv[i + 1]))
             return 0;
         i++;
-        if (knobs[k].number)
-            *knobs[k].number = atoi(argv[i]);
-        else
-            *knobs[k].size = (size_t)strtoull(argv[i], NULL, 10);
     }
     return 1;
 }

@@ -48,6 +48,19 @@ count() {
     fi
 }
 
+# build SOURCE NAME COMPILER FLAG...: the program $work/NAME, in $program.
+build() {
+    source=$1
+    program=$work/$2
+    shift 2
+    if ! "$@" -std=c99 -pthread -o "$program" "$source" \
+        >"$work/build.log" 2>&1; then
+        cat "$work/build.log"
+        fail "build of ${source##*/}: $*"
+        return 1
+    fi
+}
+
 # The last line, and the end.
 finish() {
     echo "$passed passed, $failed failed, $skipped skipped"

@@ -27,6 +27,7 @@
  */
 #define WSOCK_IMPLEMENTATION
 #include "../../../wsock.h"
+#include "../knobs.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -37,7 +38,6 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-static wsock_options options;
 static int echo;
 
 static void say(const char *format, ...)
@@ -440,41 +440,18 @@ static void blocking(wsock *ws)
 
 /* ---------------------------------------------------------- command line -- */
 
-static const struct {
-    const char *name;
-    int *number;
-    size_t *size;
-} knobs[] = {
-    { "--connect-timeout", &options.connect_timeout, NULL },
-    { "--handshake-timeout", &options.handshake_timeout, NULL },
-    { "--send-timeout", &options.send_timeout, NULL },
-    { "--receive-timeout", &options.receive_timeout, NULL },
-    { "--close-timeout", &options.close_timeout, NULL },
-    { "--keepalive-interval", &options.keepalive_interval, NULL },
-    { "--pong-timeout", &options.pong_timeout, NULL },
-    { "--stall-timeout", &options.stall_timeout, NULL },
-    { "--send-limit", NULL, &options.send_limit }
-};
-enum { KNOBS = sizeof knobs / sizeof knobs[0] };
-
 /* 0: an argument that is none of ours. */
 static int arguments(int argc, char **argv)
 {
-    int i, k;
+    int i;
     for (i = 3; i < argc; i++) {
         if (strcmp(argv[i], "--echo") == 0) {
             echo = 1;
             continue;
         }
-        for (k = 0; k < KNOBS && strcmp(argv[i], knobs[k].name) != 0; k++)
-            ;
-        if (k == KNOBS || i + 1 == argc)
+        if (!knob(argv[i], argv[i + 1]))
             return 0;
         i++;
-        if (knobs[k].number)
-            *knobs[k].number = atoi(argv[i]);
-        else
-            *knobs[k].size = (size_t)strtoull(argv[i], NULL, 10);
     }
     return argc >= 3;
 }

@@ -29,18 +29,6 @@ finish() {
     exit
 }
 
-# build NAME COMPILER FLAG...: the program $work/NAME.
-build() {
-    program=$work/$1
-    shift
-    if ! "$@" -std=c99 -pthread -o "$program" "$here/peer.c" \
-        >"$work/build.log" 2>&1; then
-        cat "$work/build.log"
-        fail "build of peer: $*"
-        return 1
-    fi
-}
-
 # part NAME ARGUMENT...: run the tests with $program.
 part() {
     log=$work/$1.log
@@ -57,13 +45,14 @@ if [ "$(uname -s)" != Linux ]; then
     finish
 fi
 
-if build plain "$cc" -O2 -Wall -Wextra -Werror; then
+if build "$here/peer.c" plain "$cc" -O2 -Wall -Wextra -Werror; then
     part plain "$@"
 fi
 if ! command -v "$clang" >/dev/null 2>&1; then
     missing "network under sanitizers" "install clang"
-elif build sane "$clang" -g -O1 -fno-omit-frame-pointer -DWSOCK_USE_POLL \
-    -fsanitize=address,undefined -fno-sanitize-recover=all; then
+elif build "$here/peer.c" sane "$clang" -g -O1 -fno-omit-frame-pointer \
+    -DWSOCK_USE_POLL -fsanitize=address,undefined -fno-sanitize-recover=all
+then
     part sane --title "network with poll(), under sanitizers" "$@"
 fi
 
