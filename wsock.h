@@ -9971,7 +9971,7 @@ WSOCK__INLINE uint8_t *wsock__answer_room(wsock *ws, size_t size)
         ws->out = out = (wsock__out *)wsock__pool_take(l, &l->outs);
         out->head = out->tail = &out->first;
         out->single = 1;
-    } else if (!out->single || size > l->single_most - out->queued) {
+    } else if (!out->single || out->queued + size > l->single_most) {
         return NULL;
     }
     return (uint8_t *)(out + 1) + out->queued;

@@ -1189,6 +1189,58 @@ TEST(poll_messages_and_poll_bytes_return_0_once)
     }
 }
 
+/* As many answers of `size` bytes to one event as send_limit lets in: each is
+ * taken whole while the queue is below it, none at it; and they all arrive. */
+static void answers_up_to(size_t limit, size_t size)
+{
+    wsock_options o = options_with(0);
+    test_system system;
+    bytes in = { 0 }, ask = { 0 }, want = { 0 };
+    wsock_server *server;
+    wsock_event e;
+    size_t before;
+    wsock *ws;
+    int fd, r;
+    uint8_t *data = test_pattern(size);
+    test_note("limit %lu, %lu bytes", (unsigned long)limit,
+              (unsigned long)size);
+    test_system_init(&system);
+    o.send_limit = limit;
+    server = serve(&system, &o);
+    fd = peer_joins(server, &ws);
+    frame_text(&ask, FIN | 2, 1, "how many?");
+    raw_bytes(fd, &ask);
+    next_event(server, WSOCK_EVENT_MESSAGE, &e);
+    do {
+        before = wsock_queued(ws);
+        r = wsock_send(ws, WSOCK_BINARY, data, size);
+        CHECK_RESULT(r, before < limit ? WSOCK_OK : WSOCK_WOULD_BLOCK);
+        if (r == WSOCK_OK)
+            frame_put(&want, FIN | 2, 0, data, size);
+        CHECK_INT(wsock_queued(ws), want.size);
+    } while (r == WSOCK_OK);
+    next_event(server, WSOCK_EVENT_DRAIN, &e);
+    peer_takes(server, fd, &in, want.size);
+    CHECK_BYTES(in.data, in.size, want.data, want.size);
+    wsock_server_free(server);
+    close(fd);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&in);
+    bytes_free(&ask);
+    bytes_free(&want);
+    free(data);
+}
+
+TEST(answers_to_an_event_keep_to_send_limit)
+{
+    static const size_t limits[] = { 256, 1000, 3900, 4096, 9000 };
+    static const size_t sizes[] = { 1, 125, 126, 1500, 3900, 4095, 4096 };
+    size_t i, j;
+    for (i = 0; i < sizeof limits / sizeof limits[0]; i++)
+        for (j = 0; j < sizeof sizes / sizeof sizes[0]; j++)
+            answers_up_to(limits[i], sizes[j]);
+}
+
 /* Neither what comes nor what is sent makes a connection allocate more than
  * max_memory. */
 TEST(max_memory_is_never_passed)
@@ -1281,6 +1333,7 @@ static const test_case tests[] = {
     TEST_ENTRY(poll_0_finds_what_has_arrived_with_a_connection),
     TEST_ENTRY(poll_0_finds_the_end_behind_half_a_message),
     TEST_ENTRY(poll_messages_and_poll_bytes_return_0_once),
+    TEST_ENTRY(answers_to_an_event_keep_to_send_limit),
     TEST_ENTRY(max_memory_is_never_passed),
     TEST_ENTRY(time_outs_end_a_wait_for_ever)
 };
