@@ -682,9 +682,13 @@ suite_coverage() {
 # -------------------------------------------------------------------- all --
 
 [ -n "$install" ] && install_all
+took=
 for suite in $suites; do
     echo "== $suite"
+    begun=$(date +%s)
     "suite_$suite"
+    took="$took $suite $(($(date +%s) - begun))"
 done
+echo "seconds:$took"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
