@@ -232,9 +232,9 @@
  *     WSOCK_NO_THREADS - no helper thread and no mutexes: name look-ups
  *                       (not numeric addresses, not localhost) then block,
  *                       and a blocking connection belongs to one thread
- *     WSOCK_NO_SIMD   - no code for SSSE3, AVX2 or NEON (the first two are
- *                       chosen at run time, where the CPU has them): text
- *                       of many bytes a character is checked more slowly
+ *     WSOCK_NO_SIMD   - no code for SSSE3, AVX2 (chosen at run time) and
+ *                       NEON: UTF-8 is checked in plain C.  Also where the
+ *                       linker has no __cpu_model, as that of zig cc
  *
  * Licence: public domain or MIT, as you like; see the end of the file.
  */
@@ -1393,9 +1393,10 @@ static int wsock__thread_start(void *(*run)(void *), void *argument)
  * first and the upper half of the second, say which mistakes each of these
  * can be part of, in a bit for each: what all three say is there. */
 
-/* Each is defined where it can be compiled, as the question whether the CPU
- * has it.  That is asked for every text: the answers lie ready, and the
- * library has no variables. */
+/* Which of them can be compiled; and the question whether the CPU has them,
+ * which is asked for every text: the answers lie ready, and so the library
+ * needs no variable.  36 and 40 are SSSE3 and AVX2, which older headers do not
+ * name. */
 #if defined(WSOCK_NO_SIMD) || defined(__TINYC__)
 #elif defined(_MSC_VER) && !defined(__clang__)
 #if defined(_M_X64) && !defined(_M_ARM64EC)
@@ -1404,17 +1405,19 @@ static int wsock__thread_start(void *(*run)(void *), void *argument)
 #endif
 #elif !defined(__clang__) && (!defined(__GNUC__) || __GNUC__ < 5)
 #elif defined(__x86_64__) && WSOCK__WINDOWS
-/* SSSE3 and AVX2; older headers do not name them. */
 #define WSOCK__HAS_16 IsProcessorFeaturePresent(36)
-#if defined(__clang__) /* gcc's stack is not aligned for it (bug 54412) */
 #define WSOCK__HAS_32 IsProcessorFeaturePresent(40)
-#endif
 #elif defined(__x86_64__)
 #define WSOCK__HAS_16 __builtin_cpu_supports("ssse3")
 #define WSOCK__HAS_32 __builtin_cpu_supports("avx2")
 #elif defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)
 #define WSOCK__HAS_16 1
 #include <arm_neon.h>
+#endif
+
+/* gcc does not align a stack of Windows for 32 bytes (its bug 54412). */
+#if defined(__SEH__) && !defined(__clang__)
+#undef WSOCK__HAS_32
 #endif
 
 /* For functions of instructions that not every CPU of this kind knows. */
@@ -1471,8 +1474,8 @@ static const uint8_t wsock__second_high[16] = {
     WSOCK__SHORT, WSOCK__SHORT, WSOCK__SHORT, WSOCK__SHORT
 };
 
-/* How far p is right from i on: whole blocks, of which the last one ends
- * with the last byte.  `wrong` looks at the three bytes before a block, too. */
+/* See wsock__vectors_right().  The last block ends with the last byte;
+ * `wrong` also looks at the three bytes before a block. */
 WSOCK__INLINE size_t wsock__right(const uint8_t *p, size_t i, size_t n,
                                   int (*wrong)(const uint8_t *))
 {
@@ -1487,53 +1490,54 @@ WSOCK__INLINE size_t wsock__right(const uint8_t *p, size_t i, size_t n,
 #endif
 
 #if defined(WSOCK__HAS_16)
-typedef uint8_t wsock__16 __attribute__((vector_size(16)));
+typedef uint8_t wsock__v16 __attribute__((vector_size(16)));
 
-WSOCK__INLINE_16 wsock__16 wsock__load_16(const uint8_t *p)
+WSOCK__INLINE_16 wsock__v16 wsock__load_16(const uint8_t *p)
 {
-    wsock__16 x;
+    wsock__v16 x;
     memcpy(&x, p, sizeof x);
     return x;
 }
 
-/* The bytes of the table that `i` says. */
+/* The bytes of the table that `i` says, each from 0 to 15. */
 #if defined(__aarch64__)
-static inline wsock__16 wsock__lookup_16(const uint8_t *table, wsock__16 i)
+static inline wsock__v16 wsock__lookup_16(const uint8_t *table, wsock__v16 i)
 {
-    return (wsock__16)vqtbl1q_u8(vld1q_u8(table), (uint8x16_t)i);
+    return (wsock__v16)vqtbl1q_u8(vld1q_u8(table), (uint8x16_t)i);
 }
 #elif defined(__ARM_NEON)
-static inline wsock__16 wsock__lookup_16(const uint8_t *table, wsock__16 i)
+static inline wsock__v16 wsock__lookup_16(const uint8_t *table, wsock__v16 i)
 {
     uint8x8x2_t t;
     t.val[0] = vld1_u8(table);
     t.val[1] = vld1_u8(table + 8);
-    return (wsock__16)vcombine_u8(vtbl2_u8(t, vget_low_u8((uint8x16_t)i)),
-                                  vtbl2_u8(t, vget_high_u8((uint8x16_t)i)));
+    return (wsock__v16)vcombine_u8(vtbl2_u8(t, vget_low_u8((uint8x16_t)i)),
+                                   vtbl2_u8(t, vget_high_u8((uint8x16_t)i)));
 }
 #else
-WSOCK__INLINE_16 wsock__16 wsock__lookup_16(const uint8_t *table, wsock__16 i)
+WSOCK__INLINE_16 wsock__v16 wsock__lookup_16(const uint8_t *table,
+                                             wsock__v16 i)
 {
     typedef char chars __attribute__((vector_size(16)));
-    return (wsock__16)__builtin_ia32_pshufb128((chars)wsock__load_16(table),
-                                               (chars)i);
+    chars t = (chars)wsock__load_16(table);
+    return (wsock__v16)__builtin_ia32_pshufb128(t, (chars)i);
 }
 #endif
 
 /* By lanes: not every CPU shifts bytes. */
-WSOCK__INLINE_16 wsock__16 wsock__high_16(wsock__16 x)
+WSOCK__INLINE_16 wsock__v16 wsock__high_16(wsock__v16 x)
 {
-    return (wsock__16)((wsock__lane)x >> 4) & 15;
+    return (wsock__v16)((wsock__lane)x >> 4) & 15;
 }
 
 /* The mistakes at each of 16 places.  Two continuation bytes are none where
  * a character of three or four bytes began two bytes before, or one of four
- * three bytes before; and there they have to be. */
-WSOCK__INLINE_16 wsock__16 wsock__mistakes_16(const uint8_t *p)
+ * three bytes before; and there they must be. */
+WSOCK__INLINE_16 wsock__v16 wsock__mistakes_16(const uint8_t *p)
 {
-    wsock__16 first = wsock__load_16(p - 1);
-    wsock__16 inner = (wsock__16)((wsock__load_16(p - 2) >= 0xE0) |
-                                  (wsock__load_16(p - 3) >= 0xF0));
+    wsock__v16 first = wsock__load_16(p - 1);
+    wsock__v16 inner = (wsock__v16)((wsock__load_16(p - 2) >= 0xE0) |
+                                    (wsock__load_16(p - 3) >= 0xF0));
     return (wsock__lookup_16(wsock__first_high, wsock__high_16(first)) &
             wsock__lookup_16(wsock__first_low, first & 15) &
             wsock__lookup_16(wsock__second_high,
@@ -1541,20 +1545,20 @@ WSOCK__INLINE_16 wsock__16 wsock__mistakes_16(const uint8_t *p)
            (inner & (uint8_t)WSOCK__INNER);
 }
 
-WSOCK__INLINE_16 uint64_t wsock__bits_16(wsock__16 x)
+WSOCK__INLINE_16 int wsock__any_16(wsock__v16 x)
 {
-    return ((wsock__lane)x)[0] | ((wsock__lane)x)[1];
+    return (((wsock__lane)x)[0] | ((wsock__lane)x)[1]) != 0;
 }
 
 WSOCK__INLINE_16 int wsock__wrong_16(const uint8_t *p)
 {
-    wsock__16 all = wsock__load_16(p) | wsock__load_16(p + 16) |
-                    wsock__load_16(p + 32) | wsock__load_16(p + 48);
-    if (!(wsock__bits_16(all) & UINT64_C(0x8080808080808080)) && p[-1] < 0x80)
-        return 0; /* all ASCII */
+    wsock__v16 all = wsock__load_16(p) | wsock__load_16(p + 16) |
+                     wsock__load_16(p + 32) | wsock__load_16(p + 48);
+    if (!wsock__any_16(all & 0x80) && p[-1] < 0x80)
+        return 0; /* ASCII */
     all = wsock__mistakes_16(p) | wsock__mistakes_16(p + 16) |
           wsock__mistakes_16(p + 32) | wsock__mistakes_16(p + 48);
-    return wsock__bits_16(all) != 0;
+    return wsock__any_16(all);
 }
 
 WSOCK__INLINE_16 size_t wsock__right_16(const uint8_t *p, size_t i, size_t n)
@@ -1596,7 +1600,7 @@ WSOCK__INLINE_32 int wsock__wrong_32(const uint8_t *p)
 {
     __m256i all = _mm256_or_si256(wsock__load_32(p), wsock__load_32(p + 32));
     if (_mm256_movemask_epi8(all) == 0 && p[-1] < 0x80)
-        return 0; /* all ASCII */
+        return 0; /* ASCII */
     all = _mm256_or_si256(wsock__mistakes_32(p), wsock__mistakes_32(p + 32));
     return !_mm256_testz_si256(all, all);
 }
@@ -1608,37 +1612,39 @@ WSOCK__INLINE_32 size_t wsock__right_32(const uint8_t *p, size_t i, size_t n)
     return i;
 }
 #elif defined(WSOCK__HAS_32)
-typedef uint8_t wsock__32 __attribute__((vector_size(32)));
-typedef uint64_t wsock__lane_32 __attribute__((vector_size(32)));
+typedef uint8_t wsock__v32 __attribute__((vector_size(32)));
+typedef uint64_t wsock__lanes_32 __attribute__((vector_size(32)));
 
-WSOCK__INLINE_32 wsock__32 wsock__load_32(const uint8_t *p)
+WSOCK__INLINE_32 wsock__v32 wsock__load_32(const uint8_t *p)
 {
-    wsock__32 x;
+    wsock__v32 x;
     memcpy(&x, p, sizeof x);
     return x;
 }
 
 /* The halves are looked up apart. */
-WSOCK__INLINE_32 wsock__32 wsock__lookup_32(const uint8_t *table, wsock__32 i)
+WSOCK__INLINE_32 wsock__v32 wsock__lookup_32(const uint8_t *table,
+                                             wsock__v32 i)
 {
     typedef char chars __attribute__((vector_size(32)));
     uint8_t twice[32];
+    chars t;
     memcpy(twice, table, 16);
     memcpy(twice + 16, table, 16);
-    return (wsock__32)__builtin_ia32_pshufb256((chars)wsock__load_32(twice),
-                                               (chars)i);
+    t = (chars)wsock__load_32(twice);
+    return (wsock__v32)__builtin_ia32_pshufb256(t, (chars)i);
 }
 
-WSOCK__INLINE_32 wsock__32 wsock__high_32(wsock__32 x)
+WSOCK__INLINE_32 wsock__v32 wsock__high_32(wsock__v32 x)
 {
-    return (wsock__32)((wsock__lane_32)x >> 4) & 15;
+    return (wsock__v32)((wsock__lanes_32)x >> 4) & 15;
 }
 
-WSOCK__INLINE_32 wsock__32 wsock__mistakes_32(const uint8_t *p)
+WSOCK__INLINE_32 wsock__v32 wsock__mistakes_32(const uint8_t *p)
 {
-    wsock__32 first = wsock__load_32(p - 1);
-    wsock__32 inner = (wsock__32)((wsock__load_32(p - 2) >= 0xE0) |
-                                  (wsock__load_32(p - 3) >= 0xF0));
+    wsock__v32 first = wsock__load_32(p - 1);
+    wsock__v32 inner = (wsock__v32)((wsock__load_32(p - 2) >= 0xE0) |
+                                    (wsock__load_32(p - 3) >= 0xF0));
     return (wsock__lookup_32(wsock__first_high, wsock__high_32(first)) &
             wsock__lookup_32(wsock__first_low, first & 15) &
             wsock__lookup_32(wsock__second_high,
@@ -1646,20 +1652,19 @@ WSOCK__INLINE_32 wsock__32 wsock__mistakes_32(const uint8_t *p)
            (inner & (uint8_t)WSOCK__INNER);
 }
 
-/* Is any of the bits of `mask` set? */
-WSOCK__INLINE_32 int wsock__any_32(wsock__32 x, wsock__32 mask)
+WSOCK__INLINE_32 int wsock__any_32(wsock__v32 x)
 {
     typedef long long words __attribute__((vector_size(32)));
-    return !__builtin_ia32_ptestz256((words)x, (words)mask);
+    return !__builtin_ia32_ptestz256((words)x, (words)x);
 }
 
 WSOCK__INLINE_32 int wsock__wrong_32(const uint8_t *p)
 {
-    wsock__32 all = wsock__load_32(p) | wsock__load_32(p + 32);
-    if (!wsock__any_32(all, (all ^ all) + 0x80) && p[-1] < 0x80)
-        return 0; /* all ASCII */
+    wsock__v32 all = wsock__load_32(p) | wsock__load_32(p + 32);
+    if (!wsock__any_32(all & 0x80) && p[-1] < 0x80)
+        return 0; /* ASCII */
     all = wsock__mistakes_32(p) | wsock__mistakes_32(p + 32);
-    return wsock__any_32(all, all);
+    return wsock__any_32(all);
 }
 
 WSOCK__INLINE_32 size_t wsock__right_32(const uint8_t *p, size_t i, size_t n)
@@ -1668,7 +1673,7 @@ WSOCK__INLINE_32 size_t wsock__right_32(const uint8_t *p, size_t i, size_t n)
 }
 #endif
 
-/* The bytes of the largest register for this, 0: none. */
+/* The bytes of the largest register for this; 0: none. */
 static int wsock__vector_size(void)
 {
 #if defined(WSOCK__HAS_32)
@@ -1682,9 +1687,9 @@ static int wsock__vector_size(void)
     return 0;
 }
 
-/* How far p[0 .. n - 1] is right from i on, where a character begins: i, n,
- * or what the blocks between them tell; it may end within a character.  At
- * least three bytes are before i, and a block behind it. */
+/* How far p is right from i on, by blocks: n, or where one begins that is
+ * not.  That may lie within a character; at i one begins.  There are at least
+ * three bytes before i, and a block behind. */
 static size_t wsock__vectors_right(int size, const uint8_t *p, size_t i,
                                    size_t n)
 {
@@ -2394,7 +2399,9 @@ static void wsock__accept_value(char out[29], const char *key)
  * RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.  The
  * state between two pieces says how many continuation bytes are due and in
  * which range the next one lies, so that the first wrong byte is refused:
- * count | lowest << 8 | highest << 16; 0 at a character boundary. */
+ * count | lowest << 8 | highest << 16; 0 at a character boundary.  Whole
+ * characters are run through without it: what stops a run is cut or wrong,
+ * and the state tells. */
 
 /* The state after a leading byte; 0: no such byte (or ASCII). */
 static uint32_t wsock__utf8_lead(uint8_t b)
