@@ -232,6 +232,9 @@
  *     WSOCK_NO_THREADS - no helper thread and no mutexes: name look-ups
  *                       (not numeric addresses, not localhost) then block,
  *                       and a blocking connection belongs to one thread
+ *     WSOCK_NO_SIMD   - no code for SSSE3, AVX2 (chosen at run time) and
+ *                       NEON: UTF-8 is checked in plain C.  Also where the
+ *                       linker has no __cpu_model, as that of zig cc
  *
  * Licence: public domain or MIT, as you like; see the end of the file.
  */
@@ -1056,7 +1059,7 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *server);
 
 /* ----------------------------------------------------------- >>platform --
  * What the system gives: headers, clock, secure random bytes, memory.  The
- * other places with conditional code are >>sockets and >>poller. */
+ * other places with conditional code are >>vectors, >>sockets and >>poller. */
 
 #if defined(_WIN32)
 #define WSOCK__WINDOWS 1
@@ -1380,6 +1383,329 @@ static int wsock__thread_start(void *(*run)(void *), void *argument)
     return r == 0 ? 0 : -1;
 }
 #endif
+
+/* ------------------------------------------------------------ >>vectors --
+ * The check of UTF-8 in registers of 16 or 32 bytes, where compiler and CPU
+ * have them.  What they leave over is done by >>utf8, and so is everything
+ * where they are missing.
+ *
+ * The method is Keiser's and Lemire's ("Validating UTF-8 in less than one
+ * instruction per byte", 2021).  Nearly every mistake shows in two bytes that
+ * follow each other.  Three tables, for the upper and the lower half of the
+ * first and the upper half of the second, say which mistakes each of these
+ * can be part of, in a bit for each: what all three say is there. */
+
+/* Which of them can be compiled; and the question whether the CPU has them,
+ * which is asked for every text: the answers lie ready, and so the library
+ * needs no variable.  36 and 40 are SSSE3 and AVX2, which older headers do not
+ * name. */
+#if defined(WSOCK_NO_SIMD) || defined(__TINYC__)
+#elif defined(_MSC_VER) && !defined(__clang__)
+#if defined(_M_X64) && !defined(_M_ARM64EC)
+#define WSOCK__HAS_32 IsProcessorFeaturePresent(40)
+#include <immintrin.h>
+#endif
+#elif !defined(__clang__) && (!defined(__GNUC__) || __GNUC__ < 5)
+#elif defined(__x86_64__) && WSOCK__WINDOWS
+#define WSOCK__HAS_16 IsProcessorFeaturePresent(36)
+#define WSOCK__HAS_32 IsProcessorFeaturePresent(40)
+#elif defined(__x86_64__)
+#define WSOCK__HAS_16 __builtin_cpu_supports("ssse3")
+#define WSOCK__HAS_32 __builtin_cpu_supports("avx2")
+#elif defined(__ARM_NEON) && !defined(__ARM_BIG_ENDIAN)
+#define WSOCK__HAS_16 1
+#include <arm_neon.h>
+#endif
+
+/* gcc does not align a stack of Windows for 32 bytes (its bug 54412). */
+#if defined(__SEH__) && !defined(__clang__)
+#undef WSOCK__HAS_32
+#endif
+
+/* For functions of instructions that not every CPU of this kind knows. */
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define WSOCK__INLINE_16 __attribute__((target("ssse3"))) static inline
+#define WSOCK__INLINE_32 __attribute__((target("avx2"))) static inline
+#else
+#define WSOCK__INLINE_16 static inline
+#define WSOCK__INLINE_32 static inline
+#endif
+
+enum { WSOCK__BLOCK = 64 }; /* bytes that are looked at together */
+
+#if defined(WSOCK__HAS_16) || defined(WSOCK__HAS_32)
+enum {
+    WSOCK__SHORT = 1,      /* no continuation byte behind a leading one */
+    WSOCK__STRAY = 2,      /* a continuation byte behind ASCII */
+    WSOCK__TWO = 4,        /* C0, C1: overlong */
+    WSOCK__THREE = 8,      /* E0 80 to E0 9F: overlong */
+    WSOCK__SURROGATE = 16, /* ED A0 to ED BF */
+    WSOCK__FOUR = 32,      /* F0 80 to F0 8F: overlong; F5 80 and above */
+    WSOCK__LARGE = 64,     /* F4 90 and above: beyond U+10FFFF */
+    WSOCK__INNER = 128,    /* two continuation bytes: wrong at most places */
+
+    WSOCK__ANY = WSOCK__SHORT | WSOCK__STRAY | WSOCK__INNER,
+    WSOCK__F5 = WSOCK__ANY | WSOCK__FOUR | WSOCK__LARGE,
+    WSOCK__NEXT = WSOCK__STRAY | WSOCK__TWO | WSOCK__INNER
+};
+
+static const uint8_t wsock__first_high[16] = {
+    WSOCK__STRAY, WSOCK__STRAY, WSOCK__STRAY, WSOCK__STRAY,
+    WSOCK__STRAY, WSOCK__STRAY, WSOCK__STRAY, WSOCK__STRAY,
+    WSOCK__INNER, WSOCK__INNER, WSOCK__INNER, WSOCK__INNER,
+    WSOCK__SHORT | WSOCK__TWO, WSOCK__SHORT,
+    WSOCK__SHORT | WSOCK__THREE | WSOCK__SURROGATE,
+    WSOCK__SHORT | WSOCK__FOUR | WSOCK__LARGE
+};
+
+static const uint8_t wsock__first_low[16] = {
+    WSOCK__ANY | WSOCK__TWO | WSOCK__THREE | WSOCK__FOUR,
+    WSOCK__ANY | WSOCK__TWO, WSOCK__ANY, WSOCK__ANY,
+    WSOCK__ANY | WSOCK__LARGE, WSOCK__F5, WSOCK__F5, WSOCK__F5,
+    WSOCK__F5, WSOCK__F5, WSOCK__F5, WSOCK__F5,
+    WSOCK__F5, WSOCK__F5 | WSOCK__SURROGATE, WSOCK__F5, WSOCK__F5
+};
+
+static const uint8_t wsock__second_high[16] = {
+    WSOCK__SHORT, WSOCK__SHORT, WSOCK__SHORT, WSOCK__SHORT,
+    WSOCK__SHORT, WSOCK__SHORT, WSOCK__SHORT, WSOCK__SHORT,
+    WSOCK__NEXT | WSOCK__THREE | WSOCK__FOUR,
+    WSOCK__NEXT | WSOCK__THREE | WSOCK__LARGE,
+    WSOCK__NEXT | WSOCK__SURROGATE | WSOCK__LARGE,
+    WSOCK__NEXT | WSOCK__SURROGATE | WSOCK__LARGE,
+    WSOCK__SHORT, WSOCK__SHORT, WSOCK__SHORT, WSOCK__SHORT
+};
+
+/* See wsock__vectors_right().  The last block ends with the last byte;
+ * `wrong` also looks at the three bytes before a block. */
+WSOCK__INLINE size_t wsock__right(const uint8_t *p, size_t i, size_t n,
+                                  int (*wrong)(const uint8_t *))
+{
+    size_t last = n - WSOCK__BLOCK;
+    while (!wrong(p + i)) {
+        if (i == last)
+            return n;
+        i = last - i > WSOCK__BLOCK ? i + WSOCK__BLOCK : last;
+    }
+    return i;
+}
+#endif
+
+#if defined(WSOCK__HAS_16)
+typedef uint8_t wsock__v16 __attribute__((vector_size(16)));
+
+WSOCK__INLINE_16 wsock__v16 wsock__load_16(const uint8_t *p)
+{
+    wsock__v16 x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* The bytes of the table that `i` says, each from 0 to 15. */
+#if defined(__aarch64__)
+static inline wsock__v16 wsock__lookup_16(const uint8_t *table, wsock__v16 i)
+{
+    return (wsock__v16)vqtbl1q_u8(vld1q_u8(table), (uint8x16_t)i);
+}
+#elif defined(__ARM_NEON)
+static inline wsock__v16 wsock__lookup_16(const uint8_t *table, wsock__v16 i)
+{
+    uint8x8x2_t t;
+    t.val[0] = vld1_u8(table);
+    t.val[1] = vld1_u8(table + 8);
+    return (wsock__v16)vcombine_u8(vtbl2_u8(t, vget_low_u8((uint8x16_t)i)),
+                                   vtbl2_u8(t, vget_high_u8((uint8x16_t)i)));
+}
+#else
+WSOCK__INLINE_16 wsock__v16 wsock__lookup_16(const uint8_t *table,
+                                             wsock__v16 i)
+{
+    typedef char chars __attribute__((vector_size(16)));
+    chars t = (chars)wsock__load_16(table);
+    return (wsock__v16)__builtin_ia32_pshufb128(t, (chars)i);
+}
+#endif
+
+/* By lanes: not every CPU shifts bytes. */
+WSOCK__INLINE_16 wsock__v16 wsock__high_16(wsock__v16 x)
+{
+    return (wsock__v16)((wsock__lane)x >> 4) & 15;
+}
+
+/* The mistakes at each of 16 places.  Two continuation bytes are none where
+ * a character of three or four bytes began two bytes before, or one of four
+ * three bytes before; and there they must be. */
+WSOCK__INLINE_16 wsock__v16 wsock__mistakes_16(const uint8_t *p)
+{
+    wsock__v16 first = wsock__load_16(p - 1);
+    wsock__v16 inner = (wsock__v16)((wsock__load_16(p - 2) >= 0xE0) |
+                                    (wsock__load_16(p - 3) >= 0xF0));
+    return (wsock__lookup_16(wsock__first_high, wsock__high_16(first)) &
+            wsock__lookup_16(wsock__first_low, first & 15) &
+            wsock__lookup_16(wsock__second_high,
+                             wsock__high_16(wsock__load_16(p)))) ^
+           (inner & (uint8_t)WSOCK__INNER);
+}
+
+WSOCK__INLINE_16 int wsock__any_16(wsock__v16 x)
+{
+    return (((wsock__lane)x)[0] | ((wsock__lane)x)[1]) != 0;
+}
+
+WSOCK__INLINE_16 int wsock__wrong_16(const uint8_t *p)
+{
+    wsock__v16 all = wsock__load_16(p) | wsock__load_16(p + 16) |
+                     wsock__load_16(p + 32) | wsock__load_16(p + 48);
+    if (!wsock__any_16(all & 0x80) && p[-1] < 0x80)
+        return 0; /* ASCII */
+    all = wsock__mistakes_16(p) | wsock__mistakes_16(p + 16) |
+          wsock__mistakes_16(p + 32) | wsock__mistakes_16(p + 48);
+    return wsock__any_16(all);
+}
+
+WSOCK__INLINE_16 size_t wsock__right_16(const uint8_t *p, size_t i, size_t n)
+{
+    return wsock__right(p, i, n, wsock__wrong_16);
+}
+#endif
+
+/* The same with 32. */
+#if defined(WSOCK__HAS_32) && defined(_MSC_VER) && !defined(__clang__)
+WSOCK__INLINE_32 __m256i wsock__load_32(const uint8_t *p)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+
+WSOCK__INLINE_32 __m256i wsock__lookup_32(const uint8_t *table, __m256i i)
+{
+    __m128i t = _mm_loadu_si128((const __m128i *)(const void *)table);
+    i = _mm256_and_si256(i, _mm256_set1_epi8(15));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(t), i);
+}
+
+WSOCK__INLINE_32 __m256i wsock__mistakes_32(const uint8_t *p)
+{
+    __m256i first = wsock__load_32(p - 1), second = wsock__load_32(p);
+    __m256i all = wsock__lookup_32(wsock__first_low, first);
+    __m256i inner = _mm256_or_si256(
+        _mm256_subs_epu8(wsock__load_32(p - 2), _mm256_set1_epi8(0x60)),
+        _mm256_subs_epu8(wsock__load_32(p - 3), _mm256_set1_epi8(0x70)));
+    first = _mm256_srli_epi64(first, 4);
+    second = _mm256_srli_epi64(second, 4);
+    all = _mm256_and_si256(all, wsock__lookup_32(wsock__first_high, first));
+    all = _mm256_and_si256(all, wsock__lookup_32(wsock__second_high, second));
+    inner = _mm256_and_si256(inner, _mm256_set1_epi8((char)WSOCK__INNER));
+    return _mm256_xor_si256(all, inner);
+}
+
+WSOCK__INLINE_32 int wsock__wrong_32(const uint8_t *p)
+{
+    __m256i all = _mm256_or_si256(wsock__load_32(p), wsock__load_32(p + 32));
+    if (_mm256_movemask_epi8(all) == 0 && p[-1] < 0x80)
+        return 0; /* ASCII */
+    all = _mm256_or_si256(wsock__mistakes_32(p), wsock__mistakes_32(p + 32));
+    return !_mm256_testz_si256(all, all);
+}
+
+WSOCK__INLINE_32 size_t wsock__right_32(const uint8_t *p, size_t i, size_t n)
+{
+    i = wsock__right(p, i, n, wsock__wrong_32);
+    _mm256_zeroupper(); /* else what comes without AVX is slow */
+    return i;
+}
+#elif defined(WSOCK__HAS_32)
+typedef uint8_t wsock__v32 __attribute__((vector_size(32)));
+typedef uint64_t wsock__lanes_32 __attribute__((vector_size(32)));
+
+WSOCK__INLINE_32 wsock__v32 wsock__load_32(const uint8_t *p)
+{
+    wsock__v32 x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* The halves are looked up apart. */
+WSOCK__INLINE_32 wsock__v32 wsock__lookup_32(const uint8_t *table,
+                                             wsock__v32 i)
+{
+    typedef char chars __attribute__((vector_size(32)));
+    uint8_t twice[32];
+    chars t;
+    memcpy(twice, table, 16);
+    memcpy(twice + 16, table, 16);
+    t = (chars)wsock__load_32(twice);
+    return (wsock__v32)__builtin_ia32_pshufb256(t, (chars)i);
+}
+
+WSOCK__INLINE_32 wsock__v32 wsock__high_32(wsock__v32 x)
+{
+    return (wsock__v32)((wsock__lanes_32)x >> 4) & 15;
+}
+
+WSOCK__INLINE_32 wsock__v32 wsock__mistakes_32(const uint8_t *p)
+{
+    wsock__v32 first = wsock__load_32(p - 1);
+    wsock__v32 inner = (wsock__v32)((wsock__load_32(p - 2) >= 0xE0) |
+                                    (wsock__load_32(p - 3) >= 0xF0));
+    return (wsock__lookup_32(wsock__first_high, wsock__high_32(first)) &
+            wsock__lookup_32(wsock__first_low, first & 15) &
+            wsock__lookup_32(wsock__second_high,
+                             wsock__high_32(wsock__load_32(p)))) ^
+           (inner & (uint8_t)WSOCK__INNER);
+}
+
+WSOCK__INLINE_32 int wsock__any_32(wsock__v32 x)
+{
+    typedef long long words __attribute__((vector_size(32)));
+    return !__builtin_ia32_ptestz256((words)x, (words)x);
+}
+
+WSOCK__INLINE_32 int wsock__wrong_32(const uint8_t *p)
+{
+    wsock__v32 all = wsock__load_32(p) | wsock__load_32(p + 32);
+    if (!wsock__any_32(all & 0x80) && p[-1] < 0x80)
+        return 0; /* ASCII */
+    all = wsock__mistakes_32(p) | wsock__mistakes_32(p + 32);
+    return wsock__any_32(all);
+}
+
+WSOCK__INLINE_32 size_t wsock__right_32(const uint8_t *p, size_t i, size_t n)
+{
+    return wsock__right(p, i, n, wsock__wrong_32);
+}
+#endif
+
+/* The bytes of the largest register for this; 0: none. */
+static int wsock__vector_size(void)
+{
+#if defined(WSOCK__HAS_32)
+    if (WSOCK__HAS_32)
+        return 32;
+#endif
+#if defined(WSOCK__HAS_16)
+    if (WSOCK__HAS_16)
+        return 16;
+#endif
+    return 0;
+}
+
+/* How far p is right from i on, by blocks: n, or where one begins that is
+ * not.  That may lie within a character; at i one begins.  There are at least
+ * three bytes before i, and a block behind. */
+static size_t wsock__vectors_right(int size, const uint8_t *p, size_t i,
+                                   size_t n)
+{
+    (void)size, (void)p, (void)n;
+#if defined(WSOCK__HAS_32)
+    if (size == 32)
+        return wsock__right_32(p, i, n);
+#endif
+#if defined(WSOCK__HAS_16)
+    if (size == 16)
+        return wsock__right_16(p, i, n);
+#endif
+    return i;
+}
 
 /* -------------------------------------------------------------- >>types --
  * The private structs.  One wsock is one connection, whichever way it is
@@ -2078,7 +2404,9 @@ static void wsock__accept_value(char out[29], const char *key)
  * RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF.  The
  * state between two pieces says how many continuation bytes are due and in
  * which range the next one lies, so that the first wrong byte is refused:
- * count | lowest << 8 | highest << 16; 0 at a character boundary. */
+ * count | lowest << 8 | highest << 16; 0 at a character boundary.  Whole
+ * characters are run through without it: what stops a run is cut or wrong,
+ * and the state tells. */
 
 /* The state after a leading byte; 0: no such byte (or ASCII). */
 static uint32_t wsock__utf8_lead(uint8_t b)
@@ -2098,9 +2426,10 @@ static uint32_t wsock__utf8_lead(uint8_t b)
     return count | low << 8 | high << 16;
 }
 
-/* The ASCII bytes at the start of p, a multiple of 8. */
+/* The ASCII bytes at the start of p; the last word overlaps the one before. */
 static size_t wsock__ascii_run(const uint8_t *p, size_t n)
 {
+    const uint64_t high = UINT64_C(0x8080808080808080);
     size_t i = 0;
     uint64_t a, b, c, d;
     for (; n - i >= 32; i += 32) {
@@ -2108,34 +2437,125 @@ static size_t wsock__ascii_run(const uint8_t *p, size_t n)
         memcpy(&b, p + i + 8, 8);
         memcpy(&c, p + i + 16, 8);
         memcpy(&d, p + i + 24, 8);
-        if ((a | b | c | d) & UINT64_C(0x8080808080808080))
+        if ((a | b | c | d) & high)
             break;
     }
-    for (; n - i >= 8; i += 8) {
+    for (; n - i > 8; i += 8) {
         memcpy(&a, p + i, 8);
-        if (a & UINT64_C(0x8080808080808080))
+        if (a & high)
+            break;
+    }
+    if (n >= 8 && n - i <= 8) {
+        memcpy(&a, p + n - 8, 8);
+        if (!(a & high))
+            return n;
+    }
+    while (i < n && p[i] < 0x80)
+        i++;
+    return i;
+}
+
+/* The bytes of the characters of two bytes at the start of p that are right,
+ * one behind the other; then those of three, and of four. */
+static size_t wsock__twos_run(const uint8_t *p, size_t n)
+{
+    size_t i = 0;
+    while (n - i >= 2 && p[i] >= 0xC2 && p[i] <= 0xDF &&
+           (p[i + 1] & 0xC0) == 0x80)
+        i += 2;
+    return i;
+}
+
+static size_t wsock__threes_run(const uint8_t *p, size_t n)
+{
+    size_t i = 0;
+    for (; n - i >= 3; i += 3) {
+        uint32_t c = (uint32_t)p[i] << 16 | (uint32_t)p[i + 1] << 8 | p[i + 2];
+        if ((c & 0xF0C0C0) != 0xE08080 || c < 0xE0A080 ||
+            (c >= 0xEDA080 && c <= 0xEDBFBF))
             break;
     }
     return i;
 }
 
-/* Check a piece.  Returns 1, or 0 at the first wrong byte.  A text is whole
+static size_t wsock__fours_run(const uint8_t *p, size_t n)
+{
+    size_t i = 0;
+    for (; n - i >= 4; i += 4) {
+        uint32_t c = (uint32_t)p[i] << 24 | (uint32_t)p[i + 1] << 16 |
+                     (uint32_t)p[i + 2] << 8 | p[i + 3];
+        if ((c & 0xF8C0C0C0) != 0xF0808080 || c < 0xF0908080 ||
+            c > 0xF48FBFBF)
+            break;
+    }
+    return i;
+}
+
+/* The same of all lengths. */
+static size_t wsock__characters_run(const uint8_t *p, size_t n)
+{
+    size_t i = 0, before;
+    do {
+        before = i;
+        if (i < n && p[i] < 0x80)
+            i += wsock__ascii_run(p + i, n - i);
+        i += wsock__twos_run(p + i, n - i);
+        i += wsock__threes_run(p + i, n - i);
+        i += wsock__fours_run(p + i, n - i);
+    } while (i > before);
+    return i;
+}
+
+/* How many of the last bytes begin a character that is not whole, in text
+ * that is right so far. */
+static size_t wsock__utf8_begun(const uint8_t *p, size_t n)
+{
+    if (p[n - 1] >= 0xC0)
+        return 1;
+    if (p[n - 2] >= 0xE0)
+        return 2;
+    return p[n - 3] >= 0xF0 ? 3 : 0;
+}
+
+/* The same as far as the CPU's vectors tell.  They need three bytes before
+ * them, which are whole characters of the first six. */
+static size_t wsock__blocks_run(const uint8_t *p, size_t n)
+{
+    int size = wsock__vector_size();
+    size_t i, end;
+    if (size == 0)
+        return 0;
+    i = wsock__characters_run(p, 6);
+    if (i < 3)
+        return i;
+    end = wsock__vectors_right(size, p, i, n);
+    return end > i ? end - wsock__utf8_begun(p, end) : i;
+}
+
+/* The whole, right characters at the start of p: how many bytes. */
+static size_t wsock__utf8_run(const uint8_t *p, size_t n)
+{
+    size_t i = wsock__ascii_run(p, n);
+    if (n - i >= 6 + WSOCK__BLOCK)
+        i += wsock__blocks_run(p + i, n - i);
+    return i < n ? i + wsock__characters_run(p + i, n - i) : n;
+}
+
+/* Check a piece.  Returns 1, or 0 if a byte of it is wrong.  A text is whole
  * when *state is 0 at its end. */
 static int wsock__utf8(uint32_t *state, const uint8_t *p, size_t n)
 {
     uint32_t s = *state;
-    size_t i = 0;
+    size_t i = 0, run;
     while (i < n) {
-        uint8_t b = p[i];
         if (s) {
-            if (b < (s >> 8 & 0xFF) || b > s >> 16)
+            if (p[i] < (s >> 8 & 0xFF) || p[i] > s >> 16)
                 return 0;
             s = (s & 0xFF) == 1 ? 0 : ((s & 0xFF) - 1) | 0xBF8000;
             i++;
-        } else if (b < 0x80) {
-            size_t run = wsock__ascii_run(p + i, n - i);
-            i += run ? run : 1;
-        } else if ((s = wsock__utf8_lead(b)) == 0) {
+        } else if ((run = wsock__utf8_run(p + i, n - i)) > 0) {
+            i += run;
+        } else if ((s = wsock__utf8_lead(p[i])) == 0) {
             return 0;
         } else {
             i++;
@@ -11653,6 +12073,10 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *s)
 #undef WSOCK__FORMAT
 #undef WSOCK__INLINE
 #undef WSOCK__APART
+#undef WSOCK__INLINE_16
+#undef WSOCK__INLINE_32
+#undef WSOCK__HAS_16
+#undef WSOCK__HAS_32
 #undef WSOCK__LIKELY
 #undef WSOCK__UNLIKELY
 #undef WSOCK__SEND_FLAGS

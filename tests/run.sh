@@ -255,8 +255,9 @@ build_job() { # compiler, its flags, a word for the name
         -o $out.static $p/use.c; $out.static"
     job "$1 $3, WSOCK_USE_POLL" "set -e; $1 $2 -O1 -DONE_UNIT \
         -DWSOCK_USE_POLL -o $out.poll $p/use.c; $out.poll"
-    job "$1 $3, WSOCK_NO_THREADS" "set -e; $1 $2 -O1 -DONE_UNIT \
-        -DWSOCK_NO_THREADS -o $out.alone $p/use.c; $out.alone"
+    job "$1 $3, WSOCK_NO_THREADS, WSOCK_NO_SIMD" "set -e; $1 $2 -O1 \
+        -DONE_UNIT -DWSOCK_NO_THREADS -DWSOCK_NO_SIMD -o $out.alone \
+        $p/use.c; $out.alone"
 }
 
 suite_build() {
@@ -570,6 +571,11 @@ suite_unit() {
         unit_jobs no_threads "gcc $flags -O1 -DWSOCK_NO_THREADS" "%" \
             "$without"
     fi
+    case " "$(echo $units)" " in
+    *' utf8 '*)
+        have gcc && unit_jobs no_simd "gcc $flags -O1 -DWSOCK_NO_SIMD" % utf8
+        ;;
+    esac
     if have gcc && have valgrind; then
         # TEST_QUICK: samples where there are millions of cases.
         # TEST_SMALL: fewer bytes and rounds between threads.

@@ -2,7 +2,8 @@
  * the clock.  Lines for run.sh: who, what, figure.
  *
  *     mask-SIZE           GB/s; raw: a copy by memcpy()
- *     ascii-SIZE, cjk-SIZE  GB/s of the UTF-8 check
+ *     ascii-SIZE, cjk-SIZE, cyrillic-SIZE
+ *                         GB/s of the UTF-8 check
  *     parse-SIZE          ns for one masked frame of a batch: header read,
  *                         payload unmasked, message handed out
  *
@@ -52,6 +53,12 @@ static void fill(size_t n, const char *unit)
     for (i = 0; i < n; i++) in[i] = (uint8_t)' ';
     for (i = 0; i + m <= n; i += m) memcpy(in + i, unit, m);
 }
+
+/* Characters of two bytes, and blanks between words. */
+static const char cyrillic[] =
+    "\xD0\x9A\xD0\xB0\xD0\xBA \xD0\xB4\xD0\xB5\xD0\xBB\xD0\xB0? "
+    "\xD0\x92\xD1\x81\xD1\x91 "
+    "\xD1\x85\xD0\xBE\xD1\x80\xD0\xBE\xD1\x88\xD0\xBE. ";
 
 static const size_t sizes[] = {16, 125, 1024, 16384};
 
@@ -103,5 +110,7 @@ static void rates(const char *who, void (*mask)(size_t),
         if (utf8) rate(who, "ascii", utf8, sizes[i]);
         fill(sizes[i], "\xE6\xBC\xA2");
         if (utf8) rate(who, "cjk", utf8, sizes[i]);
+        fill(sizes[i], cyrillic);
+        if (utf8) rate(who, "cyrillic", utf8, sizes[i]);
     }
 }

@@ -364,6 +364,8 @@ parse without a stream, nor wslay mask or check alone"
     done
     micro_row "UTF-8, 16 KiB ASCII, GB/s" %.2f largest ascii-16384
     micro_row "UTF-8, 16 KiB CJK, GB/s" %.2f largest cjk-16384
+    micro_row "UTF-8, 16 KiB Cyrillic, GB/s" %.2f largest cyrillic-16384
+    micro_row "UTF-8, 125 B Cyrillic, GB/s" %.2f largest cyrillic-125
     for size in 16 125 1024; do
         micro_row "a frame of $(size_name $size), ns" %.1f least parse-$size
     done

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Usage: sh tests/coverage/run.sh [--branches] [--install]
 #
-# Builds the unit tests (with epoll, poll() and the kqueue shim), the fuzz
-# targets and the echo programs with clang's coverage, runs them - the fuzz
-# targets over their corpus, the echo programs against the conformance
+# Builds the unit tests (with epoll, poll(), the kqueue shim and no vectors),
+# the fuzz targets and the echo programs with clang's coverage, runs them - the
+# fuzz targets over their corpus, the echo programs against the conformance
 # scripts -, sums what they covered of wsock.h, and compares it with list.txt:
 # each block of lines that none of them comes to stands there with its reason.
-# What is left out by the preprocessor here, Windows and macOS, is not seen.
+# What the preprocessor leaves out here, Windows, macOS, NEON, is not seen.
 #
 #     --branches   print every condition that is never true, or never false
 #
@@ -57,6 +57,7 @@ for t in api io loop rules server parity foreign; do
     program kqueue_$t "-DWSOCK_USE_KQUEUE -Itests/platform/kqueue \
         tests/unit/test_$t.c" "$quick"
 done
+program utf8_no_simd "-DWSOCK_NO_SIMD tests/unit/test_utf8.c" "$quick"
 fuzz=tests/fuzz
 for t in client server; do
     role=$(echo $t | tr a-z A-Z)

@@ -84,6 +84,8 @@ def core(role):
         + f(0, euro[8:13], fin=False) + f(0, euro[13:]) + close, chunks=5)
     put("utf8-bad", GOOD, f(1, b"a\xed\xa0\x80"))
     put("utf8-cut", GOOD, f(1, b"ab\xe2\x82"))
+    put("utf8-long", GOOD, f(1, euro * 20) + close)
+    put("utf8-long-bad", GOOD, f(1, euro * 15 + b"\xed\xa0\x80" + euro * 5))
     put("utf8-unchecked", GOOD | NO_UTF8, f(1, b"\xff\xfe") + close)
     put("ping", GOOD, f(9, b"are you there") + f(9, b"x" * 125) + close)
     put("ping-inside", GOOD, f(2, b"one", fin=False) + f(9, b"p")

@@ -56,7 +56,9 @@ platform_windows_builds() {
         missing "build with clang-cl" "no clang-cl or no mingw-w64 headers"
         return
     fi
-    for set in '' /DWSOCK_STATIC /DWSOCK_NO_THREADS '/TP /std:c++17'; do
+    # The last: what is for MSVC and not for clang.
+    for set in '' /DWSOCK_STATIC /DWSOCK_NO_THREADS '/TP /std:c++17' \
+        '/arch:AVX2 /clang:-U__clang__'; do
         job "clang-cl /W4 $set" "$clang_cl --target=x86_64-pc-windows-msvc \
             /W4 /WX /c /O2 $set /DONE_UNIT /imsvc $headers \
             /clang:-fgnuc-version=12.2 /Fo$work/platform/cl.obj \
@@ -156,6 +158,19 @@ platform_cpu() { # name for gcc, name for qemu, flags
         "$platform_units"
 }
 
+# What is chosen at run time: SSSE3 on a CPU without AVX2, nothing on one
+# without either.  The unit suite has this machine's.
+platform_vectors() {
+    [ "$(uname -m)" = x86_64 ] && have gcc || return
+    have qemu-x86_64-static ||
+        { missing "older CPUs" "no qemu-x86_64-static"; return; }
+    for cpu in core2duo:16 qemu64:0; do
+        unit_jobs ${cpu%:*} "gcc -std=gnu99 -O1 -Wall -Wextra -Werror" \
+            "TEST_QUICK=1 TEST_VECTORS=${cpu#*:} \
+            qemu-x86_64-static -cpu ${cpu%:*} %" utf8
+    done
+}
+
 platform_run() {
     mkdir -p "$work/unit"
     platform_cpu s390x-linux-gnu s390x ''
@@ -169,6 +184,7 @@ platform_run() {
     else
         missing "32-bit x86" "gcc -m32 does not work (gcc-12-multilib)"
     fi
+    platform_vectors
     have gcc && unit_jobs kqueue "gcc -std=gnu99 -O1 -Wall -Wextra -Werror \
         -DWSOCK_USE_KQUEUE -I$platform/kqueue" % "$sockets"
     have musl-gcc && unit_jobs musl "musl-gcc -std=gnu99 -O1 -Wall -Wextra \

@@ -8,6 +8,7 @@ const { isValidUTF8 } = require(path.join(lib, 'validation.js'));
 const { Receiver } = require('ws');
 
 const sizes = [16, 125, 1024, 16384];
+const sentence = 'Как дела? Всё хорошо. ';
 const key = Buffer.from([0x37, 0xfa, 0x21, 0x3d]);
 
 // Seconds for one call of `work`.
@@ -55,9 +56,12 @@ function parse(size) {
 for (const n of sizes) {
     const ascii = Buffer.alloc(n, 'a'), cjk = Buffer.alloc(n, ' ');
     cjk.fill('\u6f22', 0, n - n % 3);
+    const cyrillic = Buffer.alloc(n, ' '), m = Buffer.byteLength(sentence);
+    cyrillic.fill(sentence, 0, n - n % m);
     rate('mask', n, () => unmask(ascii, key));
     ascii.fill('a');
     rate('ascii', n, () => check(ascii));
     rate('cjk', n, () => check(cjk));
+    rate('cyrillic', n, () => check(cyrillic));
 }
 for (const n of sizes.slice(0, 3)) parse(n);
