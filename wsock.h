@@ -4632,6 +4632,7 @@ static int wsock__fail(wsock *ws, int code, int close_code,
 static int wsock__close_in(wsock *ws, const uint8_t *p, size_t n)
 {
     int code = n >= 2 ? p[0] << 8 | p[1] : WSOCK_CLOSE_NO_STATUS;
+    int answered = WSOCK_OK;
     uint32_t state = 0;
     wsock__rare *r;
     if (n == 1)
@@ -4657,10 +4658,12 @@ static int wsock__close_in(wsock *ws, const uint8_t *p, size_t n)
             wsock__account_clear(&ws->rare->why, ws->rare->reason);
     }
     /* Answer with the same code (RFC 6455 5.5.1), unless Close was sent. */
-    if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)) &&
-        wsock__queue_close(ws, n ? code : 0, "", 0) != WSOCK_OK)
-        wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_CLOSE,
-                    "no memory for the answering Close");
+    if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)))
+        answered = wsock__queue_close(ws, n ? code : 0, "", 0);
+    if (answered != WSOCK_OK)
+        wsock__note(ws, answered, WSOCK_OPERATION_CLOSE,
+                    "the peer's Close cannot be answered: %s",
+                    wsock_result_text(answered));
     wsock__end(ws);
     return 1;
 }
@@ -5929,7 +5932,8 @@ static int wsock__control_in(wsock *ws, const wsock__piece *piece)
         r = wsock__pong(ws, piece->data, piece->size); /* RFC 6455 5.5.2 */
     }
     if (r < 0)
-        return wsock__fail(ws, r, 1011, "no memory for a Pong");
+        return wsock__fail(ws, r, 1011, "no Pong can be sent: %s",
+                           wsock_result_text(r));
     return !(ws->bits & WSOCK__DISCARD);
 }
 

@@ -321,6 +321,65 @@ TEST(heads_by_hand_in_memory)
     }
 }
 
+/* --------------------------------------------------- the random source -- */
+
+/* Until nothing is left of what was drawn before. */
+static void use_up_random(wsock *ws, test_system *s)
+{
+    int i, r = WSOCK_OK;
+    s->random_fails = 1;
+    for (i = 0; i < 64 && r == WSOCK_OK; i++)
+        r = wsock_send(ws, WSOCK_TEXT, "x", 1);
+    CHECK_RESULT(r, WSOCK_RANDOM_FAILED);
+    take_output(ws, NULL);
+}
+
+/* A client that cannot mask sends nothing, and says why. */
+TEST(without_random_bytes)
+{
+    test_system s;
+    wsock_options o = options_with(0);
+    bytes in = { 0 }, out = { 0 };
+    wsock_buf buf;
+    wsock *ws;
+    int i;
+    test_system_init(&s);
+    o.system = &s.system;
+    buf.data = "hello";
+    buf.size = 5;
+    ws = core_open(WSOCK_CLIENT, &o);
+    use_up_random(ws, &s);
+    CHECK_RESULT(wsock_sendv(ws, WSOCK_TEXT, &buf, 1, NULL),
+                 WSOCK_RANDOM_FAILED);
+    CHECK_RESULT(wsock_shutdown(ws, 1000, ""), WSOCK_RANDOM_FAILED);
+    CHECK_INT(take_output(ws, &out), 0);
+    CHECK_RESULT(wsock_error(ws), WSOCK_OK);
+    wsock_free(ws);
+    for (i = 0; i < 2; i++) { /* an answer that is owed, though */
+        s.random_fails = 0;
+        ws = core_open(WSOCK_CLIENT, &o);
+        use_up_random(ws, &s);
+        bytes_clear(&in);
+        if (i)
+            frame_close(&in, 0, 1000, "");
+        else
+            frame_text(&in, FIN | 9, 0, "ping");
+        feed_bytes(ws, &in, NULL);
+        test_note("%s", i ? "close" : "ping");
+        CHECK_RESULT(wsock_error(ws), WSOCK_RANDOM_FAILED);
+        CHECK(!strstr(wsock_error_text(ws), "memory"));
+        wsock_free(ws);
+    }
+    s.random_fails = 1; /* from the start */
+    ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+    CHECK_RESULT(wsock_feed(ws, NULL, 0), WSOCK_OK);
+    CHECK_RESULT(wsock_error(ws), WSOCK_RANDOM_FAILED);
+    wsock_free(ws);
+    CHECK_NO_LEAK(&s);
+    bytes_free(&in);
+    bytes_free(&out);
+}
+
 /* --------------------------------------------------- pongs that wait -- */
 
 static void feed_ping(wsock *ws, int masked, const void *data, size_t n)
@@ -734,6 +793,7 @@ static const test_case tests[] = {
     TEST_ENTRY(options_at_the_edge),
     TEST_ENTRY(heads_by_hand_at_the_edge),
     TEST_ENTRY(heads_by_hand_in_memory),
+    TEST_ENTRY(without_random_bytes),
     TEST_ENTRY(a_pong_that_waits_goes_between_frames),
     TEST_ENTRY(a_pong_does_not_go_into_a_frame),
     TEST_ENTRY(a_pong_that_waits_in_memory),
