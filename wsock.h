@@ -4098,8 +4098,10 @@ static int wsock__pong(wsock *ws, const uint8_t *data, size_t size)
     if (!(ws->bits & WSOCK__STUCK) &&
         (!out || out->pongs + size + 2 <= WSOCK__PONGS_MOST))
         r = wsock__enqueue_control(ws, WSOCK_PONG, data, size, 0);
-    if (r == WSOCK_OK)
+    if (r == WSOCK_OK) {
         ws->out->pongs += size + 2;
+        ws->out->pong_size = 0; /* one that waits is older: it stands for it */
+    }
     if (r != WSOCK_WOULD_BLOCK && r != WSOCK_TOO_BIG)
         return r;
     out = wsock__out_get(ws);

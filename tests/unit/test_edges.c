@@ -458,6 +458,28 @@ TEST(a_pong_that_waits_goes_between_frames)
     free(data);
 }
 
+/* One that finds room goes into the queue, but not before an older one that
+ * waits: that is forgotten, as a newer stands for it (RFC 6455 5.5.3). */
+TEST(an_older_pong_does_not_follow_a_newer)
+{
+    char ping[125];
+    bytes out = { 0 }, log = { 0 };
+    wsock *ws = core_open(WSOCK_SERVER, NULL);
+    int i;
+    memset(ping, 'p', sizeof ping);
+    for (i = 0; i < 8; i++) /* 8 bytes of a KiB are left */
+        feed_ping(ws, 1, ping, sizeof ping);
+    feed_ping(ws, 1, "an older one", 12);
+    feed_ping(ws, 1, "new", 3);
+    take_output(ws, &out);
+    frames_log(&log, &out, 0);
+    CHECK(strstr(bytes_str(&log), "pong \"new\"\n") != NULL);
+    CHECK(!strstr(bytes_str(&log), "older"));
+    wsock_free(ws);
+    bytes_free(&out);
+    bytes_free(&log);
+}
+
 /* Part of a later frame is out: it is no boundary either. */
 TEST(a_pong_does_not_go_into_a_frame)
 {
@@ -795,6 +817,7 @@ static const test_case tests[] = {
     TEST_ENTRY(heads_by_hand_in_memory),
     TEST_ENTRY(without_random_bytes),
     TEST_ENTRY(a_pong_that_waits_goes_between_frames),
+    TEST_ENTRY(an_older_pong_does_not_follow_a_newer),
     TEST_ENTRY(a_pong_does_not_go_into_a_frame),
     TEST_ENTRY(a_pong_that_waits_in_memory),
     TEST_ENTRY(a_pong_that_waits_and_fails),
