@@ -64,7 +64,7 @@ quick='env TEST_QUICK=1 TEST_SMALL=1 %'
 for f in tests/unit/test_*.c; do
     program "$(basename "$f" .c)" "$f" "$quick"
 done
-for t in api io loop rules server parity foreign; do
+for t in api io loop rules server parity foreign faults; do
     program poll_$t "-DWSOCK_USE_POLL tests/unit/test_$t.c" "$quick"
     program kqueue_$t "-DWSOCK_USE_KQUEUE -Itests/platform/kqueue \
         tests/unit/test_$t.c" "$quick"
