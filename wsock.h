@@ -11360,8 +11360,10 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
         wsock__flush_references(ws);
     if (ws->rare && ws->rare->head && !ws->rare->kept)
         wsock__keep_head(ws);
-    if (!wsock__stash(ws) || !wsock__move_io(ws))
+    if (!wsock__stash(ws) || !wsock__move_io(ws)) {
+        wsock__list_work(ws, WSOCK__WORK_LOOK); /* it may be put aside now */
         return WSOCK_NO_MEMORY;
+    }
     timer = ws->timer;
     wsock__timer_stop(ws);
     wsock__unlist_work(ws);

@@ -1642,6 +1642,86 @@ TEST(a_transport_for_one_that_was_added)
     CHECK_NO_LEAK(&system);
 }
 
+/* All that may hang on a connection when it moves; and the same with every
+ * allocation of that failing: then it stays where it was, or ends. */
+static void loaded(wire *w, test_system *system, wsock **ws)
+{
+    bytes in = { 0 };
+    uint8_t *data = test_pattern(6000);
+    static char context[] = "lent";
+    wsock_event e;
+    wsock_buf buf;
+    *ws = wire_client(w, system, "");
+    buf.data = "lent";
+    buf.size = 4;
+    frame_put(&in, FIN | 2, 0, data, 5000);
+    frame_put(&in, FIN | 2, 0, data, 6000);
+    raw_bytes(w->fd[1], &in);
+    CHECK_INT(wsock_poll(*ws, &e, 0), 1);
+    CHECK_INT(e.size, 5000);
+    w->room = 10;
+    wsock_send(*ws, WSOCK_BINARY, e.data, e.size); /* refers to the window */
+    wsock_sendv(*ws, WSOCK_TEXT | WSOCK_BORROW, &buf, 1, context);
+    bytes_free(&in);
+    free(data);
+}
+
+TEST(moves_with_everything)
+{
+    test_system system;
+    wsock_server *server;
+    wsock_event e;
+    wsock *ws;
+    bytes in = { 0 }, log = { 0 };
+    long n;
+    int failed = 1, stays = 0, r;
+    wire w;
+    for (n = 1; n < 20 && failed; n++) {
+        test_note("allocation %ld", n);
+        test_system_init(&system);
+        server = serve(&system, NULL);
+        loaded(&w, &system, &ws);
+        system.fail_at = system.allocations + n;
+        r = wsock_server_add(server, ws);
+        failed = system.allocations >= system.fail_at;
+        system.fail_at = 0;
+        if (!failed || r != WSOCK_NO_MEMORY)
+            CHECK_RESULT(r, WSOCK_OK);
+        if (r == WSOCK_NO_MEMORY) {
+            CHECK_INT(wsock_poll(ws, &e, 0), 1);
+            CHECK_INT(e.size, 6000);
+            stays++;
+        } else if (failed) { /* what it had sent could not be kept */
+            while (wsock_server_poll(server, &e, 0) <= 0 ||
+                   e.type != WSOCK_EVENT_CLOSE)
+                continue;
+            CHECK_RESULT(e.why->code, WSOCK_NO_MEMORY);
+        } else {
+            check_accounts(&system, server, ws);
+            /* What was put aside is larger than small, and is sent on before
+             * the server has read anything itself. */
+            CHECK(next_event(server, WSOCK_EVENT_MESSAGE, &e) == ws);
+            CHECK_INT(e.size, 6000);
+            CHECK_RESULT(wsock_send(ws, e.kind, e.data, e.size), WSOCK_OK);
+            w.room = (size_t)-1;
+            wsock_flush(ws);
+            raw_read(w.fd[1], &in);
+            CHECK(next_event(server, WSOCK_EVENT_SENT, &e) == ws);
+            check_accounts(&system, server, ws);
+        }
+        wsock_free(ws);
+        close(w.fd[1]);
+        wsock_server_free(server);
+        CHECK_NO_LEAK(&system);
+    }
+    CHECK(!failed);
+    CHECK_INT(stays, 3); /* no room for what is unread, or the callbacks */
+    frames_log(&log, &in, 1);
+    CHECK(strstr(bytes_str(&log), "text \"lent\"\nbinary 6000 bytes\n"));
+    bytes_free(&in);
+    bytes_free(&log);
+}
+
 /* Two clients that had a stage each: the server needs one. */
 TEST(two_stages_are_one)
 {
@@ -1821,6 +1901,7 @@ static const test_case tests[] = {
     TEST_ENTRY(time_outs_that_are_added),
     TEST_ENTRY(what_cannot_be_added),
     TEST_ENTRY(a_transport_for_one_that_was_added),
+    TEST_ENTRY(moves_with_everything),
     TEST_ENTRY(two_stages_are_one),
     TEST_ENTRY(added_with_a_head_that_is_kept),
     TEST_ENTRY(broadcasts_without_memory),
