@@ -1014,7 +1014,8 @@ WSOCK_API int wsock_server_add(wsock_server *server, wsock *ws);
  *   timeout  in   ms; 0: do not wait; WSOCK_NEVER
  * Returns  WSOCK_OK; WSOCK_TIMED_OUT (also for a signal or a wake);
  *          WSOCK_INVALID_OPERATION on a server that is driven by
- *          wsock_server_poll(), or has WSOCK_REQUESTS; else its failure. */
+ *          wsock_server_poll(), has WSOCK_REQUESTS, or was given connections
+ *          by wsock_server_add(); else its failure. */
 WSOCK_API int wsock_accept(wsock_server *server, wsock **out, int timeout);
 
 /* wsock_server_wake() -- let a waiting poll or accept return 0 / TIMED_OUT
@@ -1679,7 +1680,7 @@ struct wsock__loop {
     uint8_t corked;      /* an event is out: sends wait for the next poll */
     uint8_t interrupted; /* a wake or a signal ends this poll */
     uint8_t accepting;   /* wsock_accept() drives it */
-    uint8_t polling;     /* wsock_server_poll() drives it */
+    uint8_t polling;     /* wsock_server_poll() drives it, or is to */
     uint8_t routine;     /* ... and may go straight on */
     uint8_t random_left;
     uint8_t listening; /* the listener is watched */
@@ -11376,6 +11377,7 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
     wsock__change_account(ws, to->config);
     wsock__part(ws);
     wsock__join(ws, to);
+    to->polling = 1; /* wsock_accept() would take it for one of its own */
     wsock__loop_free(from);
     wsock__release(ws->config, from, sizeof *from);
     if (timer != WSOCK__TIMER_NONE)

@@ -1308,6 +1308,33 @@ TEST(accept_is_not_for_every_server)
     CHECK_NO_LEAK(&system);
 }
 
+/* A connection that was added is its program's, and its events come from
+ * wsock_server_poll(): wsock_accept() would take it for one of the server's. */
+TEST(accept_is_not_for_servers_that_were_added_to)
+{
+    test_system system;
+    wsock_server *server;
+    wsock_event e;
+    wsock *ws, *out;
+    bytes in = { 0 };
+    wire w;
+    int i;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    ws = wire_client(&w, &system, "");
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_OK);
+    frame_text(&in, FIN | 1, 0, "for the program");
+    raw_bytes(w.fd[1], &in);
+    for (i = 0; i < 4; i++)
+        CHECK_RESULT(wsock_accept(server, &out, 0), WSOCK_INVALID_OPERATION);
+    CHECK(next_event(server, WSOCK_EVENT_MESSAGE, &e) == ws);
+    wsock_free(ws);
+    close(w.fd[1]);
+    wsock_server_free(server);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&in);
+}
+
 /* The n-th allocation fails while a connection is accepted, of which a frame
  * came with the request: nothing leaks, and one that fails is gone. */
 TEST(accepts_without_memory)
@@ -1893,6 +1920,7 @@ static const test_case tests[] = {
     TEST_ENTRY(time_outs_end_a_wait_for_ever),
     TEST_ENTRY(accepted_options_move_with_their_strings),
     TEST_ENTRY(accept_is_not_for_every_server),
+    TEST_ENTRY(accept_is_not_for_servers_that_were_added_to),
     TEST_ENTRY(accepts_without_memory),
     TEST_ENTRY(more_peers_than_one_look_takes),
     TEST_ENTRY(who_gives_way_at_max_handshakes),
