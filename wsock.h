@@ -11112,7 +11112,6 @@ WSOCK_API int wsock_accept(wsock_server *s, wsock **out, int timeout)
 {
     wsock__loop *l;
     wsock_event e;
-    int64_t deadline;
     int r;
     if (!out)
         return WSOCK_INVALID_PARAMETER;
@@ -11128,22 +11127,14 @@ WSOCK_API int wsock_accept(wsock_server *s, wsock **out, int timeout)
     l->accepting = 1;
     l->bytes_most = WSOCK_UNLIMITED;
     l->events = 0;
-    deadline = wsock__deadline(l, timeout);
-    while (wsock__poll_once(l, &e, deadline <= 0
-                                  ? (int)deadline
-                                  : wsock__milliseconds(wsock__now(l),
-                                                        deadline))) {
-        if (e.type == WSOCK_EVENT_CLOSE) {
-            wsock_free(e.ws);
-        } else if (e.type == WSOCK_EVENT_OPEN) {
-            *out = wsock__detach(e.ws);
-            if (*out)
-                return WSOCK_OK;
-            wsock_free(e.ws);
-            return WSOCK_NO_MEMORY;
-        }
-    }
-    return s->closing ? WSOCK_CLOSED : WSOCK_TIMED_OUT;
+    /* OPEN is the first event of every connection, and nobody else's come. */
+    if (!wsock__poll_once(l, &e, timeout))
+        return s->closing ? WSOCK_CLOSED : WSOCK_TIMED_OUT;
+    *out = wsock__detach(e.ws);
+    if (*out)
+        return WSOCK_OK;
+    wsock_free(e.ws);
+    return WSOCK_NO_MEMORY;
 }
 
 /* see the API section */
