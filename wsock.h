@@ -11007,26 +11007,6 @@ static size_t wsock__memory_of(const wsock *ws)
     return sum;
 }
 
-/* Give every broadcast that stands in the queue memory of its own: what is
- * shared stays with the server. */
-static int wsock__unshare(wsock *ws)
-{
-    wsock__item *item = ws->out ? ws->out->head : NULL;
-    for (; item; item = item->next) {
-        if (!item->shared)
-            continue;
-        item->owned = wsock__alloc(ws->loop->config, item->size);
-        if (!item->owned)
-            return 0;
-        memcpy(item->owned, item->data, item->size);
-        item->owned_size = item->size;
-        item->data = (const uint8_t *)item->owned;
-        wsock__shared_drop(ws->loop, item->shared);
-        item->shared = NULL;
-    }
-    return 1;
-}
-
 /* What hangs on a connection moves to another loop. */
 static void wsock__change_account(const wsock *from, wsock__config *to)
 {
@@ -11057,7 +11037,9 @@ static wsock *wsock__new_home(const wsock *from)
 }
 
 /* Move an open connection out of the server into a loop of its own, with
- * options of its own, as it may be used in another thread from now on. */
+ * options of its own, as it may be used in another thread from now on.  No
+ * broadcast stands in its queue: the call that has opened it is still going
+ * on. */
 static wsock *wsock__detach(wsock *from)
 {
     wsock *ws = wsock__new_home(from);
@@ -11068,10 +11050,6 @@ static wsock *wsock__detach(wsock *from)
     if (from->rare)
         wsock__keep_head(from);
     wsock__leave(from);
-    if (!wsock__unshare(from)) {
-        wsock_free(ws);
-        return NULL;
-    }
     wsock__unwatch(from);
     wsock__change_account(from, c);
     ws->io = from->io;
