@@ -2551,15 +2551,16 @@ static const char *wsock__url_scheme(wsock__plan *p, const char *s)
     return NULL;
 }
 
-/* The end of a host (RFC 3986 3.2.2) that begins at s; *size gets the length
- * without brackets, 0: there is none, or it is malformed. */
+/* The end of a host (RFC 3986 3.2.2) that begins at s, in a string without NUL;
+ * *size gets the length without brackets, 0: there is none, or it is
+ * malformed. */
 static const char *wsock__skip_host(const char *s, const char *end,
                                     size_t *size)
 {
     int ipv6 = s < end && *s == '[';
     const char *allowed = ipv6 ? ":." : "-._~%!$&'()*+,;=";
     const char *from = s += ipv6;
-    while (s < end && *s &&
+    while (s < end &&
            ((*s >= '0' && *s <= '9') ||
             (wsock__lower(*s) >= 'a' && wsock__lower(*s) <= 'z') ||
             strchr(allowed, *s)))
@@ -5040,8 +5041,8 @@ static int wsock__is_target(const char *s, size_t n)
 {
     size_t i, host = 0;
     for (i = 0; i < n; i++)
-        if ((unsigned char)s[i] <= ' ' || s[i] == 0x7F || s[i] == '#')
-            return 0;
+        if ((unsigned char)s[i] <= ' ' || s[i] == '#')
+            return 0; /* no control character has come so far */
     if (n && *s == '/')
         return 1;
     i = wsock__same(s, n < 7 ? n : 7, "http://")    ? 7
