@@ -2483,7 +2483,7 @@ static void wsock__note_io(wsock *ws, int code, int operation,
     wsock__rare *r;
     int first = !ws->error;
     memset(&f, 0, sizeof f);
-    if (ws->io && ws->io->explain)
+    if (ws->io->explain)
         ws->io->explain(ws->io_user, &f);
     wsock__note(ws, code, operation, "%s%s%s", what, f.text ? ": " : "",
                 f.text ? f.text : "");
