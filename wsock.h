@@ -5254,11 +5254,11 @@ static int wsock__ask(wsock *ws, const char *head, size_t size, int upgrade)
 static int wsock__answer_request(wsock *ws, const char *head, size_t size,
                                  const wsock__facts *f)
 {
-    wsock__rare *r = wsock__rare_get(ws);
+    wsock__rare *r = ws->rare; /* whoever reads a head has made it */
     int plain, code = wsock__check_request_line(ws, head);
     if (code == WSOCK_OK)
         code = wsock__judge_request(ws, head, f);
-    if (code != WSOCK_OK || !r)
+    if (code != WSOCK_OK)
         return code;
     plain = wsock__is_plain_http(ws, head, f);
     if (plain && wsock__asks(ws))
@@ -5348,7 +5348,7 @@ static int wsock__refused(wsock *ws, const char *line, int status,
     wsock__rare *r = ws->rare;
     r->why.failure.http_status = status;
     r->body_left = -1; /* until the end of the stream */
-    if (status < 200 || status == 204 || status == 304)
+    if (status == 204 || status == 304)
         r->body_left = 0; /* RFC 9112 6.3 */
     else if (f->seen & WSOCK__SAW_ENCODING)
         r->chunk = WSOCK__CHUNK_SIZE;
@@ -5612,8 +5612,6 @@ static void wsock__handshake_in(wsock *ws)
 static void wsock__head_release(wsock *ws)
 {
     wsock__rare *r = ws->rare;
-    if (!r)
-        return;
     if (r->head_item) {
         wsock__item_give(ws->loop, r->head_item);
         r->head_item = NULL;
