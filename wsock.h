@@ -7015,7 +7015,7 @@ static void wsock__wait_for_others(wsock__loop *l)
 /* Begin and end of a call on a handle that may be a blocking one. */
 static inline void wsock__enter(const wsock *ws)
 {
-    if (ws && ws->loop->threaded) {
+    if (ws->loop->threaded) {
         wsock__hold(ws->loop, 1);
         ws->loop->inside++;
     }
@@ -7023,7 +7023,7 @@ static inline void wsock__enter(const wsock *ws)
 
 static inline void wsock__exit(const wsock *ws)
 {
-    if (ws && ws->loop->threaded) {
+    if (ws->loop->threaded) {
         ws->loop->inside--;
         if (ws->loop->freeing)
             wsock__someone_left(ws->loop);
