@@ -8211,11 +8211,10 @@ static void wsock__fill(wsock *ws)
 static void wsock__dial_release(wsock *ws)
 {
     wsock__rare *r = ws->rare;
-    if (r && r->dial)
+    if (r->dial)
         wsock__buffer_give(ws->loop, (uint8_t *)r->dial,
                            ((wsock__dial *)r->dial)->capacity);
-    if (r)
-        r->dial = NULL;
+    r->dial = NULL;
 }
 
 /* The TCP connection stands: from here on it is a socket like any other. */
@@ -9531,8 +9530,7 @@ static int wsock__start(wsock *ws, const wsock_io *io, void *user)
         wsock__note(ws, WSOCK_IO_ERROR, WSOCK_OPERATION_CONNECT,
                     "no descriptor to be woken by: %s",
                     wsock__net_text(error));
-        if (ws->rare)
-            ws->rare->why.failure.os_code = error;
+        ws->rare->why.failure.os_code = error;
         wsock__done(ws);
         return WSOCK_IO_ERROR;
     }
