@@ -11044,8 +11044,7 @@ static wsock *wsock__detach(wsock *from)
     if (!ws)
         return NULL;
     c = ws->config;
-    if (from->rare)
-        wsock__keep_head(from);
+    wsock__keep_head(from);
     wsock__leave(from);
     wsock__unwatch(from);
     wsock__change_account(from, c);
