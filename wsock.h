@@ -1492,7 +1492,7 @@ typedef struct wsock__config {
     wsock_options o;
     wsock_system system;
     size_t used;       /* bytes allocated, options.max_memory at most */
-    size_t size;       /* of this block; 0: part of options.memory */
+    size_t size;       /* of this block, if it is one of its own */
     size_t whole_most; /* largest message that polls may hand out whole */
     const char *host; /* strings of the URL, in this block */
     const char *host_header;
@@ -3223,8 +3223,7 @@ static wsock__config *wsock__config_copy(const wsock__config *from)
 
 static void wsock__config_drop(wsock__config *c)
 {
-    if (c->size)
-        c->system.free(c->system.user, c, c->size);
+    c->system.free(c->system.user, c, c->size);
 }
 
 /* --------------------------------------------------------------- >>http --
