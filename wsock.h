@@ -7047,7 +7047,7 @@ static inline void wsock__wait_begins(wsock__loop *l)
     const wsock *ws = l->all;
     if (!l->threaded)
         return;
-    if (l->waiting && ws && !(ws->out && ws->out->queued))
+    if (l->waiting && !(ws->out && ws->out->queued))
         wsock__tell_sender(l);
     l->waiting++;
     wsock__hold(l, 0);
@@ -8118,7 +8118,7 @@ static inline void wsock__wait(wsock__loop *l, int timeout)
         return;
     }
 #endif
-    if (!l->shared && ws && ws->io && ws->no_socket &&
+    if (!l->shared && ws->io && ws->no_socket &&
         (ws->io->wait || wsock__io_fd(ws) < 0))
         wsock__wait_io(l, ws, timeout);
     else
