@@ -8827,7 +8827,7 @@ static int wsock__pump_blocking(wsock *ws, int64_t deadline)
     while (!wsock__pump(l, deadline)) {
         if (l->cancelled)
             return 0;
-        if (deadline >= 0 && (deadline == 0 || wsock__now(l) >= deadline))
+        if (deadline >= 0 && wsock__now(l) >= deadline)
             return 0;
     }
     return 1;
