@@ -6818,7 +6818,7 @@ static int wsock__address_text(const struct sockaddr_storage *s, char *text,
         return WSOCK_INVALID_OPERATION;
     n = snprintf(text, size, six ? "[%s]:%d" : "%s:%d", host,
                  wsock__address_port(s));
-    return n > 0 && (size_t)n < size ? WSOCK_OK : WSOCK_INVALID_PARAMETER;
+    return (size_t)n < size ? WSOCK_OK : WSOCK_INVALID_PARAMETER;
 }
 
 /* What a wake-up says: the program's, or that there is something to look at,
