@@ -6032,7 +6032,7 @@ static void wsock__lent_release(wsock *ws)
             wsock__message_hand_over(ws);
         wsock__message_give(ws);
     }
-    if (ws->rare && ws->phase >= WSOCK__PHASE_OPEN)
+    if (ws->rare)
         wsock__head_release(ws);
     if (ws->in)
         wsock__in_settle(ws);
