@@ -2272,15 +2272,15 @@ typedef struct wsock__frame {
 
 enum { WSOCK__FIN = 0x80, WSOCK__RSV = 0x70, WSOCK__WHOLE_TEXT = 0x81 };
 
-/* What the first two bytes alone tell. */
+/* What the first two bytes alone tell of a frame whose opcode is above those
+ * of data. */
 static const char *wsock__frame_check(const wsock__frame *f, uint8_t length)
 {
-    if ((f->opcode > WSOCK_BINARY && f->opcode < WSOCK_CLOSE) ||
-        f->opcode > WSOCK_PONG) /* RFC 6455 5.2 opcode */
-        return "a frame with a reserved opcode";
-    if (f->opcode >= WSOCK_CLOSE && length > WSOCK__CONTROL_MOST)
+    if (f->opcode < WSOCK_CLOSE || f->opcode > WSOCK_PONG)
+        return "a frame with a reserved opcode"; /* RFC 6455 5.2 */
+    if (length > WSOCK__CONTROL_MOST)
         return "a control frame above 125 bytes"; /* RFC 6455 5.5 */
-    if (f->opcode >= WSOCK_CLOSE && !(f->first & WSOCK__FIN))
+    if (!(f->first & WSOCK__FIN))
         return "a fragmented control frame"; /* RFC 6455 5.5 */
     return NULL;
 }
