@@ -209,7 +209,7 @@ TEST(options_at_the_edge)
     o = options_with(0);
     o.max_header = WSOCK_UNLIMITED;
     CHECK_INT(wsock_memory_needed(WSOCK_SERVER, NULL, &o), 0);
-    o.max_header = 0;
+    o.max_header = o.max_message = 1000;
     o.receive_buffer = WSOCK_UNLIMITED;
     CHECK_INT(wsock_memory_needed(WSOCK_SERVER, NULL, &o), 0);
     o = options_with(0);

@@ -467,6 +467,9 @@ TEST(connects_that_end_at_once)
     CHECK_RESULT(connects(port, "127.0.0.1", &os_code), WSOCK_TIMED_OUT);
     fault_set(CALL_connect, 0, 1, EINTR); /* it goes on */
     CHECK_RESULT(connects(port, "127.0.0.1", &os_code), WSOCK_TIMED_OUT);
+    fault_set(CALL_getaddrinfo, 0, 0, 0); /* RFC 6761 6.3: none is asked */
+    CHECK_RESULT(connects(port, "a.localhost", &os_code), WSOCK_TIMED_OUT);
+    CHECK_INT(faults[CALL_getaddrinfo].made, 0);
     fault_set(CALL_connect, 0, 1, ENETUNREACH);
     CHECK_RESULT(connects(port, "127.0.0.1", &os_code),
                  WSOCK_CONNECT_FAILED);
@@ -922,6 +925,84 @@ TEST(the_peers_address)
     close(fds[1]);
 }
 
+/* A peer that takes nothing for a while; what its wait is told. */
+typedef struct slow {
+    bytes in;
+    size_t at;
+    int waits, longest, endless;
+} slow;
+
+static ptrdiff_t slow_read(void *user, void *data, size_t size)
+{
+    slow *s = (slow *)user;
+    size_t n = s->in.size - s->at;
+    if (n == 0)
+        return WSOCK_WANT_READ;
+    if (n > size)
+        n = size;
+    memcpy(data, s->in.data + s->at, n);
+    s->at += n;
+    return (ptrdiff_t)n;
+}
+
+static ptrdiff_t slow_write(void *user, const wsock_buf *bufs, size_t count)
+{
+    slow *s = (slow *)user;
+    ptrdiff_t n = 0;
+    if (s->waits < 4)
+        return WSOCK_WANT_WRITE;
+    while (count--)
+        n += (ptrdiff_t)bufs++->size;
+    return n;
+}
+
+static int slow_wait(void *user, int wants, int timeout)
+{
+    slow *s = (slow *)user;
+    (void)wants;
+    s->waits++;
+    s->endless += timeout < 0;
+    if (timeout > s->longest)
+        s->longest = timeout;
+    return 0;
+}
+
+/* Without the descriptor by which a receiver that leaves tells the sender, a
+ * sender looks by itself every now and then. */
+TEST(no_descriptor_to_be_told_by)
+{
+    static const int timeouts[] = { WSOCK_NEVER, 30000, 15 };
+    int i;
+    for (i = 0; i < 3; i++) {
+        wsock_options o = untimed(0);
+        wsock_io io;
+        wsock *ws;
+        slow s;
+        memset(&s, 0, sizeof s);
+        memset(&io, 0, sizeof io);
+        bytes_text(&s.in, TEST_REQUEST);
+        io.read = slow_read;
+        io.write = slow_write;
+        io.wait = slow_wait;
+        io.user = &s;
+        o.send_timeout = timeouts[i];
+        ws = wsock_new(WSOCK_SERVER, NULL, &o);
+        s.waits = 4;
+        CHECK_RESULT(wsock_attach(ws, &io), WSOCK_OK);
+        s.waits = s.longest = s.endless = 0;
+        fault_set(CALL_eventfd, 0, 100, EMFILE);
+        CHECK_RESULT(wsock_send(ws, WSOCK_TEXT, "x", 1), WSOCK_OK);
+        fault_set(CALL_eventfd, 0, 0, 0);
+        CHECK_INT(s.waits, 4);
+#if defined(__linux__)
+        CHECK_INT(s.endless, 0);
+        CHECK(s.longest <= 20);
+#endif
+        wsock_free(ws);
+        bytes_free(&s.in);
+    }
+}
+
 static const test_case tests[] = {
     TEST_ENTRY(random_bytes_by_other_ways),
     TEST_ENTRY(no_mutex_and_no_condition),
@@ -943,7 +1024,8 @@ static const test_case tests[] = {
 #endif
     TEST_ENTRY(waits_that_fail),
     TEST_ENTRY(accepts_that_fail),
-    TEST_ENTRY(the_peers_address)
+    TEST_ENTRY(the_peers_address),
+    TEST_ENTRY(no_descriptor_to_be_told_by)
 };
 
 #endif

@@ -194,9 +194,11 @@ TEST(writes_of_nothing_and_of_too_much)
     CHECK_RESULT(wsock_flush(w.ws), WSOCK_OK);
     frames_log(&log, &w.out, 0);
     CHECK_STR(bytes_str(&log), "text \"x\"\n");
-    w.over = 1;
+    w.takes = -2;
     CHECK_RESULT(wsock_send(w.ws, WSOCK_TEXT, "x", 1), WSOCK_OK);
-    CHECK_RESULT(wsock_error(w.ws), WSOCK_CONNECTION_LOST);
+    w.takes = -1;
+    w.over = 1;
+    CHECK_RESULT(wsock_flush(w.ws), WSOCK_CONNECTION_LOST);
     CHECK_RESULT(wsock_flush(w.ws), WSOCK_CONNECTION_LOST);
     w.over = 0;
     whim_free(&w);
@@ -231,6 +233,74 @@ TEST(a_send_behind_one_that_is_not_reported)
                                "CLOSE 1000 \"\" WSOCK_OK\n");
     whim_free(&w);
     bytes_free(&log);
+}
+
+/* It leaves when the peer's Close was answered: its SENT comes before the
+ * end. */
+TEST(a_borrowed_send_that_leaves_late)
+{
+    wsock_options o = untimed(WSOCK_NONBLOCKING);
+    bytes log = { 0 };
+    char context[] = "lent";
+    wsock_buf buf;
+    whim w;
+    whim_open(&w, WSOCK_SERVER, &o);
+    buf.data = "lent";
+    buf.size = 4;
+    w.takes = -2;
+    CHECK_RESULT(wsock_sendv(w.ws, WSOCK_TEXT | WSOCK_BORROW, &buf, 1,
+                             context), WSOCK_OK);
+    frame_close(&w.in, 1, 1000, "");
+    whim_events(&w, &log);
+    CHECK_INT(wsock_state(w.ws), WSOCK_STATE_CLOSING);
+    w.takes = -1;
+    w.in_ended = 1;
+    CHECK_RESULT(whim_events(&w, &log), WSOCK_CLOSED);
+    CHECK_STR(bytes_str(&log), "SENT lent WSOCK_OK\n"
+                               "CLOSE 1000 \"\" WSOCK_OK\n");
+    whim_free(&w);
+    bytes_free(&log);
+}
+
+/* What may not be referred to, as its memory does not stay, is copied: several
+ * pieces; and anything with options.memory. */
+TEST(echoes_that_are_copied)
+{
+    static char memory[1 << 16];
+    uint8_t *data = test_pattern(5000);
+    int fixed;
+    for (fixed = 0; fixed < 2; fixed++) {
+        wsock_options o = untimed(WSOCK_NONBLOCKING);
+        bytes log = { 0 };
+        wsock_event e;
+        wsock_buf bufs[2];
+        whim w;
+        if (fixed) {
+            o.memory = memory;
+            o.memory_size = sizeof memory;
+            o.max_message = o.receive_buffer = 6000;
+            o.send_limit = 12000;
+        }
+        test_note("%s", fixed ? "options.memory" : "pieces");
+        whim_open(&w, WSOCK_SERVER, &o);
+        frame_put(&w.in, FIN | 2, 1, data, 5000);
+        CHECK_INT(wsock_poll(w.ws, &e, 0), 1);
+        bufs[0].data = e.data;
+        bufs[0].size = 1000;
+        bufs[1].data = (char *)e.data + 1000;
+        bufs[1].size = 4000;
+        w.takes = -2;
+        CHECK_RESULT(fixed ? wsock_send(w.ws, e.kind, e.data, e.size)
+                           : wsock_sendv(w.ws, e.kind, bufs, 2, NULL),
+                     WSOCK_OK);
+        whim_events(&w, NULL);
+        w.takes = -1;
+        CHECK_RESULT(wsock_flush(w.ws), WSOCK_OK);
+        CHECK_BYTES(w.out.data + 4, w.out.size - 4, data, 5000);
+        whim_free(&w);
+        bytes_free(&log);
+    }
+    free(data);
 }
 
 /* ------------------------------------------------------- how they end -- */
@@ -401,6 +471,28 @@ TEST(failures_without_memory)
     CHECK_STR(bytes_str(&log), "CLOSE 1006 \"\" WSOCK_NO_MEMORY\n");
     whim_free(&w);
     bytes_free(&log);
+}
+
+/* A large message of which the rest cannot be kept. */
+TEST(a_large_message_without_memory)
+{
+    wsock_options o = untimed(WSOCK_NONBLOCKING);
+    uint8_t *data = test_pattern(200000);
+    bytes log = { 0 };
+    whim w;
+    o.receive_buffer = 4096;
+    whim_open(&w, WSOCK_SERVER, &o);
+    frame_header(&w.in, FIN | 2, 1, 0, 200000);
+    bytes_put(&w.in, data, 60000);
+    whim_events(&w, &log);
+    w.starve_from = 1;
+    bytes_put(&w.in, data, 140000);
+    w.in_ended = 1;
+    whim_events(&w, &log);
+    CHECK_STR(bytes_str(&log), "CLOSE 1006 \"\" WSOCK_NO_MEMORY\n");
+    whim_free(&w);
+    bytes_free(&log);
+    free(data);
 }
 
 /* The peer says Close, nothing can be written, and there is no memory for the
@@ -640,13 +732,14 @@ TEST(reading_ahead_without_memory)
     free(data);
 }
 
-/* Half a message was received and kept, then half a frame's head: a send that
- * waits has nowhere to put what comes, with options.memory, and still sends. */
-static void head_cut(whim *w, int wants)
+/* Half a message was received and kept: with options.memory a send that waits
+ * has nowhere to put what comes, and still sends. */
+static void rest_comes(whim *w, int wants)
 {
     (void)wants;
+    static const char rest[100] = "the rest of a message that is large";
     if (w->waits % 3 == 0)
-        bytes_put(&w->in, "abc", 3);
+        bytes_put(&w->in, rest, sizeof rest);
     if (w->waits > 20)
         w->takes = -1;
 }
@@ -668,14 +761,14 @@ TEST(reading_ahead_in_memory)
         whim_open(&w, WSOCK_CLIENT, &o);
         test_note("kept %d", kept);
         if (kept) {
-            frame_header(&w.in, FIN | 2, 0, 0, 60);
+            frame_header(&w.in, FIN | 2, 0, 0, 2000);
             bytes_put(&w.in, data, 20);
             CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got),
                          WSOCK_TIMED_OUT);
         }
         w.waits = 0;
         w.takes = -2;
-        w.on_wait = head_cut;
+        w.on_wait = rest_comes;
         CHECK_RESULT(wsock_send(w.ws, WSOCK_BINARY, data, 5000), WSOCK_OK);
         CHECK(w.out.size > 5000);
         whim_free(&w);
@@ -864,6 +957,30 @@ TEST(an_answer_to_close_that_waits)
     }
 }
 
+/* A wake is for receives: a close that waits goes on. */
+static void wake_it(whim *w, int wants)
+{
+    (void)wants;
+    if (w->waits == 3) {
+        frame_close(&w->in, 0, 1000, "");
+        w->in_ended = 1;
+    } else {
+        CHECK_RESULT(wsock_wake(w->ws), WSOCK_OK);
+    }
+}
+
+TEST(a_wake_while_it_closes)
+{
+    wsock_options o = untimed(0);
+    whim w;
+    whim_open(&w, WSOCK_CLIENT, &o);
+    w.on_wait = wake_it;
+    CHECK_RESULT(wsock_close(w.ws, 1000, ""), WSOCK_OK);
+    CHECK_INT(w.waits, 3);
+    CHECK_INT(wsock_why(w.ws)->close_received, 1000);
+    whim_free(&w);
+}
+
 /* A transport that has neither `wait` nor a descriptor now is asked every few
  * milliseconds. */
 static intptr_t no_descriptor(void *user)
@@ -931,12 +1048,15 @@ TEST(freed_while_its_request_waits)
 static const test_case tests[] = {
     TEST_ENTRY(writes_of_nothing_and_of_too_much),
     TEST_ENTRY(a_send_behind_one_that_is_not_reported),
+    TEST_ENTRY(a_borrowed_send_that_leaves_late),
+    TEST_ENTRY(echoes_that_are_copied),
     TEST_ENTRY(ends_without_a_finish),
     TEST_ENTRY(a_client_whose_close_leaves_late),
     TEST_ENTRY(a_refused_peer_takes_nothing),
     TEST_ENTRY(keepalive_at_its_edges),
     TEST_ENTRY(a_frame_of_two_gib),
     TEST_ENTRY(failures_without_memory),
+    TEST_ENTRY(a_large_message_without_memory),
     TEST_ENTRY(close_behind_a_dead_side_without_memory),
     TEST_ENTRY(connect_without_memory),
     TEST_ENTRY(wrong_calls_over_a_transport),
@@ -951,6 +1071,7 @@ static const test_case tests[] = {
     TEST_ENTRY(a_receive_that_cannot_keep),
     TEST_ENTRY(pings_that_are_not_handed_out),
     TEST_ENTRY(an_answer_to_close_that_waits),
+    TEST_ENTRY(a_wake_while_it_closes),
     TEST_ENTRY(nothing_to_wait_on_and_no_limit),
     TEST_ENTRY(freed_while_its_request_waits)
 };
