@@ -249,6 +249,9 @@ FAULT_INT(epoll_create1, (int flags), (flags))
 #define epoll_ctl(a, b, c, d) fault_epoll_ctl(a, b, c, d)
 #define epoll_wait(a, b, c, d) fault_epoll_wait(a, b, c, d)
 #define epoll_create1(a) fault_epoll_create1(a)
+#else
+FAULT_INT(accept, (int fd, struct sockaddr *a, socklen_t *n), (fd, a, n))
+#define accept(a, b, c) fault_accept(a, b, c)
 #endif
 #if defined(WSOCK_USE_KQUEUE)
 static int fault_kevent(int q, const struct kevent *in, int n,
@@ -284,6 +287,7 @@ static int fault_kevent(int q, const struct kevent *in, int n,
 #undef getaddrinfo
 #undef freeaddrinfo
 #undef getrandom
+#undef accept
 #undef accept4
 #undef eventfd
 #undef timerfd_create
@@ -799,6 +803,9 @@ TEST(no_room_in_the_kernels_queue)
         wsock_server_poll(server, &e, 0);
     }
     CHECK_RESULT(wsock_error(ws), WSOCK_OK);
+    fault_set(CALL_WATCH, 0, 1, ENOENT); /* forgotten already: no matter */
+    wsock_free(ws);
+    CHECK_INT(faults[CALL_WATCH].fail, 0);
     wsock_server_free(server);
     CHECK_NO_LEAK(&s);
     close(fd);
@@ -930,6 +937,8 @@ typedef struct slow {
     bytes in;
     size_t at;
     int waits, longest, endless;
+    wsock *ws;        /* what it is of, */
+    int receives;     /* when it receives while a send waits */
 } slow;
 
 static ptrdiff_t slow_read(void *user, void *data, size_t size)
@@ -964,6 +973,14 @@ static int slow_wait(void *user, int wants, int timeout)
     s->endless += timeout < 0;
     if (timeout > s->longest)
         s->longest = timeout;
+    if (s->waits == s->receives) { /* as another thread would */
+        wsock_status got;
+        char text[8];
+        frame_text(&s->in, FIN | 1, 1, "hi");
+        CHECK_RESULT(wsock_receive(s->ws, text, sizeof text, &got),
+                     WSOCK_OK);
+        CHECK_BYTES(text, got.bytes, "hi", 2);
+    }
     return 0;
 }
 
@@ -990,6 +1007,8 @@ TEST(no_descriptor_to_be_told_by)
         s.waits = 4;
         CHECK_RESULT(wsock_attach(ws, &io), WSOCK_OK);
         s.waits = s.longest = s.endless = 0;
+        s.ws = ws;
+        s.receives = 2;
         fault_set(CALL_eventfd, 0, 100, EMFILE);
         CHECK_RESULT(wsock_send(ws, WSOCK_TEXT, "x", 1), WSOCK_OK);
         fault_set(CALL_eventfd, 0, 0, 0);

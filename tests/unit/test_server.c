@@ -1389,6 +1389,7 @@ TEST(more_peers_than_one_look_takes)
     enum { PEERS = 70 };
     test_system system;
     wsock_server *server;
+    wsock_watch watch;
     int fd[PEERS], i;
     test_system_init(&system);
     server = serve(&system, NULL);
@@ -1397,6 +1398,7 @@ TEST(more_peers_than_one_look_takes)
     while (wsock_server_count(server) < PEERS)
         no_event(server);
     CHECK_INT(wsock_server_count(server), PEERS);
+    CHECK(wsock_server_watches(server, &watch, 0) >= 1);
     wsock_server_free(server);
     for (i = 0; i < PEERS; i++)
         close(fd[i]);
@@ -1483,23 +1485,39 @@ TEST(a_poll_that_ends_with_sends_listed)
     test_system system;
     wsock_server *server;
     bytes frame = { 0 }, in = { 0 }, log = { 0 };
-    uint8_t *data = test_pattern(3000);
+    uint8_t *data = test_pattern(3000), *large = test_pattern(65536);
+    char context[] = "lent";
     wsock_event e;
-    wsock *a, *b;
-    int fa, fb;
+    wsock_buf buf;
+    wsock *a, *b, *c, *d;
+    int fa, fb, fc, fd;
     test_system_init(&system);
     o.poll_bytes = 2000;
+    o.send_limit = WSOCK_UNLIMITED;
     server = serve(&system, &o);
     fa = peer_joins(server, &a);
     fb = peer_joins(server, &b);
+    fc = peer_joins(server, &c);
+    fd = peer_joins(server, &d);
+    buf.data = "lent";
+    buf.size = 4;
     frame_put(&frame, FIN | 2, 1, data, 3000);
     raw_bytes(fa, &frame);
     raw_arrived(fa);
     CHECK(next_event(server, WSOCK_EVENT_MESSAGE, &e) == a);
     CHECK_RESULT(wsock_send(b, WSOCK_TEXT, "listed", 6), WSOCK_OK);
     CHECK_INT(wsock_queued(b), 8);
+    CHECK_RESULT(wsock_sendv(c, WSOCK_TEXT | WSOCK_BORROW, &buf, 1, context),
+                 WSOCK_OK);
+    CHECK_RESULT(wsock_abort(c), WSOCK_OK); /* SENT, then CLOSE */
+    while (!(d->bits & WSOCK__STUCK)) /* its socket is full: not touched */
+        CHECK_RESULT(wsock_send(d, WSOCK_BINARY, large, 65536), WSOCK_OK);
+    CHECK_RESULT(wsock_pause(d, 0), WSOCK_OK);
     CHECK_INT(wsock_server_poll(server, &e, 0), 0);
     CHECK_INT(wsock_queued(b), 0);
+    CHECK(wsock_queued(d) > 0);
+    CHECK(next_event(server, WSOCK_EVENT_SENT, &e) == c);
+    CHECK(next_event(server, WSOCK_EVENT_CLOSE, &e) == c);
     raw_wait(fb);
     raw_read(fb, &in);
     frames_log(&log, &in, 0);
@@ -1507,6 +1525,9 @@ TEST(a_poll_that_ends_with_sends_listed)
     wsock_server_free(server);
     close(fa);
     close(fb);
+    close(fc);
+    close(fd);
+    free(large);
     CHECK_NO_LEAK(&system);
     bytes_free(&frame);
     bytes_free(&in);

@@ -25,7 +25,11 @@ struct whim {
     int wait_answer;
     long waits;
     long starve_from;   /* all allocations from here on fail; 0: none */
+    uint8_t *arena;     /* NULL, or where the read window lies, */
+    int below;          /* and messages: below that, or above? */
 };
+
+enum { WHIM_WINDOW = 40000, WHIM_LARGE = 10000 };
 
 static void *whim_alloc(void *user, size_t size)
 {
@@ -34,7 +38,18 @@ static void *whim_alloc(void *user, size_t size)
         w->system.allocations++;
         return NULL;
     }
+    if (w->arena && size == WHIM_WINDOW)
+        return w->arena + WHIM_WINDOW;
+    if (w->arena && size >= WHIM_LARGE)
+        return w->arena + (w->below ? 0 : 2 * WHIM_WINDOW);
     return test_alloc(user, size);
+}
+
+static void whim_release(void *user, void *memory, size_t size)
+{
+    whim *w = (whim *)user;
+    if (!w->arena || size < WHIM_LARGE)
+        test_free(user, memory, size);
 }
 
 static ptrdiff_t whim_read(void *user, void *data, size_t size)
@@ -105,6 +120,7 @@ static void whim_new(whim *w, int role, wsock_options *o)
     memset(w, 0, sizeof *w);
     test_system_init(&w->system);
     w->system.system.alloc = whim_alloc;
+    w->system.system.free = whim_release;
     o->system = &w->system.system;
     w->takes = -1;
     w->io.read = whim_read;
@@ -300,6 +316,76 @@ TEST(echoes_that_are_copied)
         whim_free(&w);
         bytes_free(&log);
     }
+    free(data);
+}
+
+/* A ping that comes while nothing moves: its Pong goes behind the one frame
+ * that waits. */
+TEST(a_pong_behind_one_frame)
+{
+    wsock_options o = untimed(WSOCK_NONBLOCKING);
+    bytes log = { 0 };
+    whim w;
+    whim_open(&w, WSOCK_SERVER, &o);
+    w.takes = -2;
+    CHECK_RESULT(wsock_send(w.ws, WSOCK_TEXT, "x", 1), WSOCK_OK);
+    frame_text(&w.in, FIN | 9, 1, "ping");
+    whim_events(&w, &log);
+    w.takes = -1;
+    CHECK_RESULT(wsock_flush(w.ws), WSOCK_OK);
+    bytes_clear(&log);
+    frames_log(&log, &w.out, 0);
+    CHECK_STR(bytes_str(&log), "text \"x\"\npong \"ping\"\n");
+    whim_free(&w);
+    bytes_free(&log);
+}
+
+/* Echoes of a message that lay whole in the window, and of one that had to be
+ * put together behind it, wherever their memory is: the latter alone keeps
+ * its message. */
+TEST(echoes_that_wait_keep_their_memory)
+{
+    uint8_t *data = test_pattern(12000);
+    uint8_t *arena = (uint8_t *)malloc(3 * WHIM_WINDOW);
+    int below;
+    for (below = 0; below < 2; below++) {
+        wsock_options o = untimed(WSOCK_NONBLOCKING);
+        bytes log = { 0 };
+        wsock_event e;
+        whim w;
+        o.receive_buffer = WHIM_WINDOW;
+        test_note("%s", below ? "below" : "above");
+        whim_new(&w, WSOCK_SERVER, &o);
+        w.arena = arena;
+        w.below = below;
+        bytes_text(&w.in, TEST_REQUEST);
+        CHECK_RESULT(wsock_attach(w.ws, &w.io), WSOCK_OK);
+        whim_events(&w, NULL);
+        bytes_clear(&w.out);
+        frame_put(&w.in, FIN | 2, 1, data, 5000);
+        frame_put(&w.in, 2, 1, data, 6000);
+        frame_put(&w.in, FIN, 1, data + 6000, 6000);
+        frame_text(&w.in, FIN | 1, 1, "end");
+        w.takes = -2;
+        CHECK_INT(wsock_poll(w.ws, &e, 0), 1);
+        CHECK_RESULT(wsock_send(w.ws, e.kind, e.data, e.size), WSOCK_OK);
+        CHECK_RESULT(wsock_flush(w.ws), WSOCK_WOULD_BLOCK);
+        CHECK_INT(wsock_poll(w.ws, &e, 0), 1);
+        CHECK_INT(e.size, 12000);
+        CHECK_RESULT(wsock_send(w.ws, e.kind, e.data, e.size), WSOCK_OK);
+        CHECK_INT(wsock_poll(w.ws, &e, 0), 1);
+        CHECK_INT(e.size, 3);
+        whim_events(&w, NULL);
+        memset(arena + WHIM_WINDOW, '?', WHIM_WINDOW);
+        w.takes = -1;
+        CHECK_RESULT(wsock_flush(w.ws), WSOCK_OK);
+        CHECK_INT(w.out.size, 4 + 5000 + 4 + 12000);
+        CHECK_BYTES(w.out.data + 4, 5000, data, 5000);
+        CHECK_BYTES(w.out.data + 5008, 12000, data, 12000);
+        whim_free(&w);
+        bytes_free(&log);
+    }
+    free(arena);
     free(data);
 }
 
@@ -521,6 +607,31 @@ TEST(close_behind_a_dead_side_without_memory)
     bytes_free(&log);
 }
 
+/* A request does not come in time, and there is no memory to say so. */
+TEST(a_time_out_without_memory)
+{
+    wsock_options o = untimed(WSOCK_NONBLOCKING);
+    bytes log = { 0 };
+    whim w;
+    o.handshake_timeout = 100;
+    whim_new(&w, WSOCK_SERVER, &o);
+    CHECK_RESULT(wsock_attach(w.ws, &w.io), WSOCK_OK);
+    whim_events(&w, &log);
+    wsock__rare_free(w.ws); /* which wsock_attach() has made */
+    whim_empties(&w);
+    w.starve_from = 1;
+    w.in_ended = 0;
+    w.system.now += 100;
+    whim_events(&w, &log);
+    w.in_ended = 1;
+    whim_events(&w, &log);
+    CHECK_STR(bytes_str(&log), "CLOSE 1006 \"\" WSOCK_NO_MEMORY\n");
+    CHECK_RESULT(wsock_error(w.ws), WSOCK_REFUSED);
+    CHECK_INT(w.out.size, 0);
+    whim_free(&w);
+    bytes_free(&log);
+}
+
 /* wsock_connect() over a transport of ours that memory is out for. */
 TEST(connect_without_memory)
 {
@@ -695,6 +806,42 @@ TEST(the_end_comes_while_a_send_waits)
             }
             whim_free(&w);
         }
+    free(data);
+}
+
+/* More of it was read already than a receive took, and cannot be put aside. */
+static void takes_soon(whim *w, int wants)
+{
+    (void)wants;
+    if (w->waits == 5)
+        w->takes = -1;
+}
+
+TEST(what_was_read_stays_where_it_is)
+{
+    wsock_options o = untimed(0);
+    uint8_t *data = test_pattern(5000);
+    wsock_status got;
+    char text[8];
+    whim w;
+    whim_open(&w, WSOCK_CLIENT, &o);
+    frame_text(&w.in, FIN | 1, 0, "one");
+    frame_text(&w.in, FIN | 1, 0, "two");
+    CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got), WSOCK_OK);
+    CHECK_BYTES(text, got.bytes, "one", 3);
+    CHECK_RESULT(wsock_send(w.ws, WSOCK_BINARY, data, 5000), WSOCK_OK);
+    wsock__pool_empty(w.ws->loop, &w.ws->loop->ins);
+    w.ws->loop->ins.count = 0;
+    w.starve_from = 1;
+    w.waits = 0;
+    w.takes = -2;
+    w.on_wait = takes_soon;
+    CHECK_RESULT(wsock_send(w.ws, WSOCK_BINARY, data, 5000), WSOCK_OK);
+    w.starve_from = 0;
+    w.on_wait = NULL;
+    CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got), WSOCK_OK);
+    CHECK_BYTES(text, got.bytes, "two", 3);
+    whim_free(&w);
     free(data);
 }
 
@@ -1050,6 +1197,8 @@ static const test_case tests[] = {
     TEST_ENTRY(a_send_behind_one_that_is_not_reported),
     TEST_ENTRY(a_borrowed_send_that_leaves_late),
     TEST_ENTRY(echoes_that_are_copied),
+    TEST_ENTRY(a_pong_behind_one_frame),
+    TEST_ENTRY(echoes_that_wait_keep_their_memory),
     TEST_ENTRY(ends_without_a_finish),
     TEST_ENTRY(a_client_whose_close_leaves_late),
     TEST_ENTRY(a_refused_peer_takes_nothing),
@@ -1058,11 +1207,13 @@ static const test_case tests[] = {
     TEST_ENTRY(failures_without_memory),
     TEST_ENTRY(a_large_message_without_memory),
     TEST_ENTRY(close_behind_a_dead_side_without_memory),
+    TEST_ENTRY(a_time_out_without_memory),
     TEST_ENTRY(connect_without_memory),
     TEST_ENTRY(wrong_calls_over_a_transport),
     TEST_ENTRY(flush_before_there_is_a_transport),
     TEST_ENTRY(a_clock_that_goes_back),
     TEST_ENTRY(the_end_comes_while_a_send_waits),
+    TEST_ENTRY(what_was_read_stays_where_it_is),
     TEST_ENTRY(reading_ahead_without_memory),
     TEST_ENTRY(reading_ahead_in_memory),
     TEST_ENTRY(a_wait_fails_while_a_send_waits),
