@@ -8961,7 +8961,8 @@ static size_t wsock__write_watches(const wsock *ws, int wants, int reading,
     watch.wants = 1;
     if ((watch.fd = l->turn_read) >= 0)
         wsock__pollfd_set(&p[n++], &watch);
-    if (reading && (watch.fd = l->wake_read) >= 0)
+    watch.fd = l->wake_read;
+    if (reading)
         wsock__pollfd_set(&p[n++], &watch);
     return n;
 }
