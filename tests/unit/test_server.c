@@ -1644,6 +1644,7 @@ TEST(a_transport_for_one_that_was_added)
 {
     wsock_options o = options_with(WSOCK_NONBLOCKING);
     test_system system;
+    const char *name, *value;
     wsock_server *server;
     wsock_watch watch;
     wsock_buf buf;
@@ -1658,6 +1659,10 @@ TEST(a_transport_for_one_that_was_added)
     ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
     CHECK_RESULT(wsock_server_add(server, ws), WSOCK_OK);
     CHECK_INT(wsock_output(ws, &buf, 1), 0);
+    CHECK_RESULT(wsock_head_out(ws, 0, &name, &value),
+                 WSOCK_INVALID_OPERATION);
+    CHECK_RESULT(wsock_head_in(ws, "HTTP/1.1 200 OK", NULL),
+                 WSOCK_INVALID_OPERATION);
     CHECK_INT(wsock_timeout(ws), WSOCK_NEVER);
     wire_init(&w, 1);
     io = w.io;

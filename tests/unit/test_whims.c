@@ -389,6 +389,37 @@ TEST(echoes_that_wait_keep_their_memory)
     free(data);
 }
 
+/* Aborted in the last event that a poll reports for now: the rest comes when
+ * that has returned 0. */
+TEST(aborted_at_poll_messages)
+{
+    wsock_options o = untimed(WSOCK_NONBLOCKING);
+    bytes log = { 0 };
+    char context[] = "lent";
+    wsock_event e;
+    wsock_buf buf;
+    whim w;
+    o.poll_messages = 1;
+    whim_open(&w, WSOCK_SERVER, &o);
+    CHECK_INT(wsock_poll(w.ws, &e, 0), 0);
+    frame_text(&w.in, FIN | 1, 1, "a");
+    frame_text(&w.in, FIN | 1, 1, "b");
+    CHECK_INT(wsock_poll(w.ws, &e, 0), 1);
+    w.takes = -2;
+    buf.data = "lent";
+    buf.size = 4;
+    CHECK_RESULT(wsock_sendv(w.ws, WSOCK_TEXT | WSOCK_BORROW, &buf, 1,
+                             context), WSOCK_OK);
+    wsock_abort(w.ws);
+    CHECK_INT(wsock_poll(w.ws, &e, 0), 0);
+    whim_events(&w, &log);
+    whim_events(&w, &log);
+    CHECK_STR(bytes_str(&log), "SENT lent WSOCK_ABORTED\n"
+                               "CLOSE 1006 \"\" WSOCK_ABORTED\n");
+    whim_free(&w);
+    bytes_free(&log);
+}
+
 /* ------------------------------------------------------- how they end -- */
 
 /* Without a finish, and with one that fails, the end comes all the same. */
@@ -1198,6 +1229,7 @@ static const test_case tests[] = {
     TEST_ENTRY(a_borrowed_send_that_leaves_late),
     TEST_ENTRY(echoes_that_are_copied),
     TEST_ENTRY(a_pong_behind_one_frame),
+    TEST_ENTRY(aborted_at_poll_messages),
     TEST_ENTRY(echoes_that_wait_keep_their_memory),
     TEST_ENTRY(ends_without_a_finish),
     TEST_ENTRY(a_client_whose_close_leaves_late),
