@@ -93,12 +93,12 @@ static int fault(int call)
 #endif
 
 #define FAULT_INT(name, parameters, arguments)                                \
-    FAULT_FN int fault_##name parameters                                        \
+    FAULT_FN int fault_##name parameters                                      \
     {                                                                         \
         return fault(CALL_##name) ? -1 : name arguments;                      \
     }
 #define FAULT_CODE(name, parameters, arguments)                               \
-    FAULT_FN int fault_##name parameters                                        \
+    FAULT_FN int fault_##name parameters                                      \
     {                                                                         \
         return fault(CALL_##name) ? faults[CALL_##name].code                  \
                                   : name arguments;                           \

@@ -1884,7 +1884,7 @@ TEST(broadcasts_without_memory)
     bytes_free(&log);
 }
 
-/* --------------------------------------------------- dials without memory -- */
+/* -------------------------------------------------- dials without memory -- */
 
 TEST(dials_without_memory)
 {

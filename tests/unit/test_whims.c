@@ -694,7 +694,7 @@ TEST(connect_without_memory)
     CHECK(sticks > 1);
 }
 
-/* ------------------------------------------------------------ wrong calls -- */
+/* ----------------------------------------------------------- wrong calls -- */
 
 TEST(wrong_calls_over_a_transport)
 {
