@@ -1017,7 +1017,8 @@ WSOCK_API int wsock_server_add(wsock_server *server, wsock *ws);
  *   timeout  in   ms; 0: do not wait; WSOCK_NEVER
  * Returns  WSOCK_OK; WSOCK_TIMED_OUT (also for a signal or a wake);
  *          WSOCK_INVALID_OPERATION on a server that is driven by
- *          wsock_server_poll(), or has WSOCK_REQUESTS; else its failure. */
+ *          wsock_server_poll(), has WSOCK_REQUESTS, or was given connections
+ *          by wsock_server_add(); else its failure. */
 WSOCK_API int wsock_accept(wsock_server *server, wsock **out, int timeout);
 
 /* wsock_server_wake() -- let a waiting poll or accept return 0 / TIMED_OUT
@@ -1819,7 +1820,7 @@ typedef struct wsock__config {
     wsock_options o;
     wsock_system system;
     size_t used;       /* bytes allocated, options.max_memory at most */
-    size_t size;       /* of this block; 0: part of options.memory */
+    size_t size;       /* of this block, if it is one of its own */
     size_t whole_most; /* largest message that polls may hand out whole */
     const char *host; /* strings of the URL, in this block */
     const char *host_header;
@@ -2009,7 +2010,7 @@ struct wsock__loop {
     uint8_t corked;      /* an event is out: sends wait for the next poll */
     uint8_t interrupted; /* a wake or a signal ends this poll */
     uint8_t accepting;   /* wsock_accept() drives it */
-    uint8_t polling;     /* wsock_server_poll() drives it */
+    uint8_t polling;     /* wsock_server_poll() drives it, or is to */
     uint8_t routine;     /* ... and may go straight on */
     uint8_t random_left;
     uint8_t listening; /* the listener is watched */
@@ -2701,15 +2702,15 @@ enum {
     WSOCK__MASK_BIT = 0x80    /* of the second */
 };
 
-/* What the first two bytes alone tell. */
+/* What the first two bytes alone tell of a frame whose opcode is above those
+ * of data. */
 static const char *wsock__frame_check(const wsock__frame *f, uint8_t length)
 {
-    if ((f->opcode > WSOCK_BINARY && f->opcode < WSOCK_CLOSE) ||
-        f->opcode > WSOCK_PONG) /* RFC 6455 5.2 opcode */
-        return "a frame with a reserved opcode";
-    if (f->opcode >= WSOCK_CLOSE && length > WSOCK__CONTROL_MOST)
+    if (f->opcode < WSOCK_CLOSE || f->opcode > WSOCK_PONG)
+        return "a frame with a reserved opcode"; /* RFC 6455 5.2 */
+    if (length > WSOCK__CONTROL_MOST)
         return "a control frame above 125 bytes"; /* RFC 6455 5.5 */
-    if (f->opcode >= WSOCK_CLOSE && !(f->first & WSOCK__FIN))
+    if (!(f->first & WSOCK__FIN))
         return "a fragmented control frame"; /* RFC 6455 5.5 */
     return NULL;
 }
@@ -2940,7 +2941,7 @@ static void wsock__note_io(wsock *ws, int code, int operation,
     wsock__rare *r;
     int first = !ws->error;
     memset(&f, 0, sizeof f);
-    if (ws->io && ws->io->explain)
+    if (ws->io->explain)
         ws->io->explain(ws->io_user, &f);
     wsock__note(ws, code, operation, "%s%s%s", what, f.text ? ": " : "",
                 f.text ? f.text : "");
@@ -3008,15 +3009,16 @@ static const char *wsock__url_scheme(wsock__plan *p, const char *s)
     return NULL;
 }
 
-/* The end of a host (RFC 3986 3.2.2) that begins at s; *size gets the length
- * without brackets, 0: there is none, or it is malformed. */
+/* The end of a host (RFC 3986 3.2.2) that begins at s, in a string without NUL;
+ * *size gets the length without brackets, 0: there is none, or it is
+ * malformed. */
 static const char *wsock__skip_host(const char *s, const char *end,
                                     size_t *size)
 {
     int ipv6 = s < end && *s == '[';
     const char *allowed = ipv6 ? ":." : "-._~%!$&'()*+,;=";
     const char *from = s += ipv6;
-    while (s < end && *s &&
+    while (s < end &&
            ((*s >= '0' && *s <= '9') ||
             (wsock__lower(*s) >= 'a' && wsock__lower(*s) <= 'z') ||
             strchr(allowed, *s)))
@@ -3679,8 +3681,7 @@ static wsock__config *wsock__config_copy(const wsock__config *from)
 
 static void wsock__config_drop(wsock__config *c)
 {
-    if (c->size)
-        c->system.free(c->system.user, c, c->size);
+    c->system.free(c->system.user, c, c->size);
 }
 
 /* --------------------------------------------------------------- >>http --
@@ -4565,8 +4566,10 @@ static int wsock__pong(wsock *ws, const uint8_t *data, size_t size)
     if (!(ws->bits & WSOCK__STUCK) &&
         (!out || out->pongs + size + 2 <= WSOCK__PONGS_MOST))
         r = wsock__enqueue_control(ws, WSOCK_PONG, data, size, 0);
-    if (r == WSOCK_OK)
+    if (r == WSOCK_OK) {
         ws->out->pongs += size + 2;
+        ws->out->pong_size = 0; /* one that waits is older: it stands for it */
+    }
     if (r != WSOCK_WOULD_BLOCK && r != WSOCK_TOO_BIG)
         return r;
     out = wsock__out_get(ws);
@@ -5094,6 +5097,7 @@ static int wsock__fail(wsock *ws, int code, int close_code,
 static int wsock__close_in(wsock *ws, const uint8_t *p, size_t n)
 {
     int code = n >= 2 ? p[0] << 8 | p[1] : WSOCK_CLOSE_NO_STATUS;
+    int answered = WSOCK_OK;
     uint32_t state = 0;
     wsock__rare *r;
     if (n == 1)
@@ -5119,10 +5123,12 @@ static int wsock__close_in(wsock *ws, const uint8_t *p, size_t n)
             wsock__account_clear(&ws->rare->why, ws->rare->reason);
     }
     /* Answer with the same code (RFC 6455 5.5.1), unless Close was sent. */
-    if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)) &&
-        wsock__queue_close(ws, n ? code : 0, "", 0) != WSOCK_OK)
-        wsock__note(ws, WSOCK_NO_MEMORY, WSOCK_OPERATION_CLOSE,
-                    "no memory for the answering Close");
+    if (!(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)))
+        answered = wsock__queue_close(ws, n ? code : 0, "", 0);
+    if (answered != WSOCK_OK)
+        wsock__note(ws, answered, WSOCK_OPERATION_CLOSE,
+                    "the peer's Close cannot be answered: %s",
+                    wsock_result_text(answered));
     wsock__end(ws);
     return 1;
 }
@@ -5496,8 +5502,8 @@ static int wsock__is_target(const char *s, size_t n)
 {
     size_t i, host = 0;
     for (i = 0; i < n; i++)
-        if ((unsigned char)s[i] <= ' ' || s[i] == 0x7F || s[i] == '#')
-            return 0;
+        if ((unsigned char)s[i] <= ' ' || s[i] == '#')
+            return 0; /* no control character has come so far */
     if (n && *s == '/')
         return 1;
     i = wsock__same(s, n < 7 ? n : 7, "http://")    ? 7
@@ -5709,11 +5715,11 @@ static int wsock__ask(wsock *ws, const char *head, size_t size, int upgrade)
 static int wsock__answer_request(wsock *ws, const char *head, size_t size,
                                  const wsock__facts *f)
 {
-    wsock__rare *r = wsock__rare_get(ws);
+    wsock__rare *r = ws->rare; /* whoever reads a head has made it */
     int plain, code = wsock__check_request_line(ws, head);
     if (code == WSOCK_OK)
         code = wsock__judge_request(ws, head, f);
-    if (code != WSOCK_OK || !r)
+    if (code != WSOCK_OK)
         return code;
     plain = wsock__is_plain_http(ws, head, f);
     if (plain && wsock__asks(ws))
@@ -5803,7 +5809,7 @@ static int wsock__refused(wsock *ws, const char *line, int status,
     wsock__rare *r = ws->rare;
     r->why.failure.http_status = status;
     r->body_left = -1; /* until the end of the stream */
-    if (status < 200 || status == 204 || status == 304)
+    if (status == 204 || status == 304)
         r->body_left = 0; /* RFC 9112 6.3 */
     else if (f->seen & WSOCK__SAW_ENCODING)
         r->chunk = WSOCK__CHUNK_SIZE;
@@ -6067,8 +6073,6 @@ static void wsock__handshake_in(wsock *ws)
 static void wsock__head_release(wsock *ws)
 {
     wsock__rare *r = ws->rare;
-    if (!r)
-        return;
     if (r->head_item) {
         wsock__item_give(ws->loop, r->head_item);
         r->head_item = NULL;
@@ -6385,7 +6389,8 @@ static int wsock__control_in(wsock *ws, const wsock__piece *piece)
         r = wsock__pong(ws, piece->data, piece->size); /* RFC 6455 5.5.2 */
     }
     if (r < 0)
-        return wsock__fail(ws, r, 1011, "no memory for a Pong");
+        return wsock__fail(ws, r, 1011, "no Pong can be sent: %s",
+                           wsock_result_text(r));
     return !(ws->bits & WSOCK__DISCARD);
 }
 
@@ -6483,7 +6488,7 @@ static void wsock__lent_release(wsock *ws)
             wsock__message_hand_over(ws);
         wsock__message_give(ws);
     }
-    if (ws->rare && ws->phase >= WSOCK__PHASE_OPEN)
+    if (ws->rare)
         wsock__head_release(ws);
     if (ws->in)
         wsock__in_settle(ws);
@@ -7281,7 +7286,7 @@ static int wsock__address_text(const struct sockaddr_storage *s, char *text,
         return WSOCK_INVALID_OPERATION;
     n = snprintf(text, size, six ? "[%s]:%d" : "%s:%d", host,
                  wsock__address_port(s));
-    return n > 0 && (size_t)n < size ? WSOCK_OK : WSOCK_INVALID_PARAMETER;
+    return (size_t)n < size ? WSOCK_OK : WSOCK_INVALID_PARAMETER;
 }
 
 /* What a wake-up says: the program's, or that there is something to look at,
@@ -7477,7 +7482,7 @@ static void wsock__wait_for_others(wsock__loop *l)
 /* Begin and end of a call on a handle that may be a blocking one. */
 static inline void wsock__enter(const wsock *ws)
 {
-    if (ws && ws->loop->threaded) {
+    if (ws->loop->threaded) {
         wsock__hold(ws->loop, 1);
         ws->loop->inside++;
     }
@@ -7485,7 +7490,7 @@ static inline void wsock__enter(const wsock *ws)
 
 static inline void wsock__exit(const wsock *ws)
 {
-    if (ws && ws->loop->threaded) {
+    if (ws->loop->threaded) {
         ws->loop->inside--;
         if (ws->loop->freeing)
             wsock__someone_left(ws->loop);
@@ -7510,7 +7515,7 @@ static inline void wsock__wait_begins(wsock__loop *l)
     const wsock *ws = l->all;
     if (!l->threaded)
         return;
-    if (l->waiting && ws && !(ws->out && ws->out->queued))
+    if (l->waiting && !(ws->out && ws->out->queued))
         wsock__tell_sender(l);
     l->waiting++;
     wsock__hold(l, 0);
@@ -8582,7 +8587,7 @@ static inline void wsock__wait(wsock__loop *l, int timeout)
         return;
     }
 #endif
-    if (!l->shared && ws && ws->io && ws->no_socket &&
+    if (!l->shared && ws->io && ws->no_socket &&
         (ws->io->wait || wsock__io_fd(ws) < 0))
         wsock__wait_io(l, ws, timeout);
     else
@@ -8674,11 +8679,10 @@ static void wsock__fill(wsock *ws)
 static void wsock__dial_release(wsock *ws)
 {
     wsock__rare *r = ws->rare;
-    if (r && r->dial)
+    if (r->dial)
         wsock__buffer_give(ws->loop, (uint8_t *)r->dial,
                            ((wsock__dial *)r->dial)->capacity);
-    if (r)
-        r->dial = NULL;
+    r->dial = NULL;
 }
 
 /* The TCP connection stands: from here on it is a socket like any other. */
@@ -9327,7 +9331,7 @@ static int wsock__pump_blocking(wsock *ws, int64_t deadline)
     while (!wsock__pump(l, deadline)) {
         if (l->cancelled)
             return 0;
-        if (deadline >= 0 && (deadline == 0 || wsock__now(l) >= deadline))
+        if (deadline >= 0 && wsock__now(l) >= deadline)
             return 0;
     }
     return 1;
@@ -9461,7 +9465,8 @@ static size_t wsock__write_watches(const wsock *ws, int wants, int reading,
     watch.wants = 1;
     if ((watch.fd = l->turn_read) >= 0)
         wsock__pollfd_set(&p[n++], &watch);
-    if (reading && (watch.fd = l->wake_read) >= 0)
+    watch.fd = l->wake_read;
+    if (reading)
         wsock__pollfd_set(&p[n++], &watch);
     return n;
 }
@@ -10034,8 +10039,7 @@ static int wsock__start(wsock *ws, const wsock_io *io, void *user)
         wsock__note(ws, WSOCK_IO_ERROR, WSOCK_OPERATION_CONNECT,
                     "no descriptor to be woken by: %s",
                     wsock__net_text(error));
-        if (ws->rare)
-            ws->rare->why.failure.os_code = error;
+        ws->rare->why.failure.os_code = error;
         wsock__done(ws);
         return WSOCK_IO_ERROR;
     }
@@ -11588,26 +11592,6 @@ static size_t wsock__memory_of(const wsock *ws)
     return sum;
 }
 
-/* Give every broadcast that stands in the queue memory of its own: what is
- * shared stays with the server. */
-static int wsock__unshare(wsock *ws)
-{
-    wsock__item *item = ws->out ? ws->out->head : NULL;
-    for (; item; item = item->next) {
-        if (!item->shared)
-            continue;
-        item->owned = wsock__alloc(ws->loop->config, item->size);
-        if (!item->owned)
-            return 0;
-        memcpy(item->owned, item->data, item->size);
-        item->owned_size = item->size;
-        item->data = (const uint8_t *)item->owned;
-        wsock__shared_drop(ws->loop, item->shared);
-        item->shared = NULL;
-    }
-    return 1;
-}
-
 /* What hangs on a connection moves to another loop. */
 static void wsock__change_account(const wsock *from, wsock__config *to)
 {
@@ -11638,7 +11622,9 @@ static wsock *wsock__new_home(const wsock *from)
 }
 
 /* Move an open connection out of the server into a loop of its own, with
- * options of its own, as it may be used in another thread from now on. */
+ * options of its own, as it may be used in another thread from now on.  No
+ * broadcast stands in its queue: the call that has opened it is still going
+ * on. */
 static wsock *wsock__detach(wsock *from)
 {
     wsock *ws = wsock__new_home(from);
@@ -11646,13 +11632,8 @@ static wsock *wsock__detach(wsock *from)
     if (!ws)
         return NULL;
     c = ws->config;
-    if (from->rare)
-        wsock__keep_head(from);
+    wsock__keep_head(from);
     wsock__leave(from->loop, from);
-    if (!wsock__unshare(from)) {
-        wsock_free(ws);
-        return NULL;
-    }
     wsock__unwatch(from);
     wsock__change_account(from, c);
     ws->io = from->io;
@@ -11693,7 +11674,6 @@ WSOCK_API int wsock_accept(wsock_server *s, wsock **out, int timeout)
 {
     wsock__loop *l;
     wsock_event e;
-    int64_t deadline;
     int r;
     if (!out)
         return WSOCK_INVALID_PARAMETER;
@@ -11709,22 +11689,14 @@ WSOCK_API int wsock_accept(wsock_server *s, wsock **out, int timeout)
     l->accepting = 1;
     l->bytes_most = WSOCK_UNLIMITED;
     l->events_left = l->config->o.poll_messages;
-    deadline = wsock__deadline(l, timeout);
-    while (wsock__poll_once(l, &e, deadline <= 0
-                                  ? (int)deadline
-                                  : wsock__milliseconds(wsock__now(l),
-                                                        deadline))) {
-        if (e.type == WSOCK_EVENT_CLOSE) {
-            wsock_free(e.ws);
-        } else if (e.type == WSOCK_EVENT_OPEN) {
-            *out = wsock__detach(e.ws);
-            if (*out)
-                return WSOCK_OK;
-            wsock_free(e.ws);
-            return WSOCK_NO_MEMORY;
-        }
-    }
-    return s->closing ? WSOCK_CLOSED : WSOCK_TIMED_OUT;
+    /* OPEN is the first event of every connection, and nobody else's come. */
+    if (!wsock__poll_once(l, &e, timeout))
+        return s->closing ? WSOCK_CLOSED : WSOCK_TIMED_OUT;
+    *out = wsock__detach(e.ws);
+    if (*out)
+        return WSOCK_OK;
+    wsock_free(e.ws);
+    return WSOCK_NO_MEMORY;
 }
 
 /* see the API section */
@@ -11942,8 +11914,10 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
         wsock__flush_references(ws);
     if (ws->rare && ws->rare->head && !ws->rare->kept)
         wsock__keep_head(ws);
-    if (!wsock__stash(ws) || !wsock__move_io(ws))
+    if (!wsock__stash(ws) || !wsock__move_io(ws)) {
+        wsock__list_work(ws, WSOCK__WORK_LOOK); /* it may be put aside now */
         return WSOCK_NO_MEMORY;
+    }
     timer = ws->timer;
     wsock__timer_stop(ws);
     wsock__unlist_work(ws);
@@ -11956,6 +11930,7 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
     wsock__change_account(ws, to->config);
     wsock__part(ws);
     wsock__join(ws, to);
+    to->polling = 1; /* wsock_accept() would take it for one of its own */
     wsock__loop_free(from);
     wsock__release(ws->config, from, sizeof *from);
     if (timer != WSOCK__TIMER_NONE)

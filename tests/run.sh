@@ -63,7 +63,7 @@ fi
 sockets= # of these units, the ones that poll sockets
 for t in $units; do
     case $t in
-    api | corners | io | loop | rules | server | parity | foreign)
+    api | corners | faults | foreign | io | loop | parity | rules | server)
         sockets="$sockets $t" ;;
     esac
 done

@@ -1,19 +1,26 @@
 """Sums what clang's coverage says of wsock.h over many programs, and compares
-the lines that are not covered with a list in which each has its reason.
+what is not covered, lines and sides of conditions, with a list in which each
+has its reason.
 
-    coverage.py [--branches] wsock.h list.txt export.json...
+    coverage.py [--branches | --missing] wsock.h list.txt export.json...
 
 The list: a paragraph is a reason (lines that begin with "# ") and, below it,
 the places that it is about, one a line:
 
     FUNCTION: never called
     FUNCTION: FIRST LINE of a block of lines that nothing came to
+    FUNCTION: never true: OPERAND
+    FUNCTION: never false: OPERAND
+    FUNCTION: never asked: OPERAND
 
-A place stands as often as the function has it.  "~ " before it: it depends
-on when things come, so it may be covered.  One line `branches: N` is the
-most sides of conditions that may be without cover: operands of && and ||,
-and cases, that were evaluated or not, but never true, or never false.
---branches prints them all.
+A side is what a condition may be, true or false; conditions are the operands
+of && and ||, what if, ?: and loops ask, and cases.  Those in blocks that
+nothing came to go with their block.  A place stands as often as the function
+has it.  "~ " before it: it depends on when things come, so it may be covered.
+
+    --branches   print all sides that are not covered, with their lines
+    --missing    print what the list lacks, as it would stand in it, and what
+                 is no longer so
 """
 import collections
 import json
@@ -62,14 +69,18 @@ def text_of(source, at):
     return re.sub(r"\s+", " ", text).strip()
 
 
-def branches_of(f, source):
-    """[(line, what is not covered)]"""
+def sides_of(f, counts, source):
+    """[(line, its entry in the list, how many sides that is, whether it is in
+    a block that nothing came to)] of those that are not covered."""
     found = []
     for at in sorted(f.true):
-        for side, name in ((f.true, "true"), (f.false, "false")):
-            if side[at] == 0:
-                found.append((at[0], "%s: never %s: %s" % (
-                    f.name, name, text_of(source, at))))
+        true, false = f.true[at], f.false[at]
+        if true and false:
+            continue
+        what = "true" if false else "false" if true else "asked"
+        found.append((at[0], "%s: never %s: %s" % (
+            f.name, what, text_of(source, at)),
+            1 if true or false else 2, counts.get(at[0]) == 0))
     return found
 
 
@@ -107,18 +118,15 @@ def places_of(f, counts, source):
 
 
 def read_list(path):
-    """Counts of the entries; those that may be covered; branches; faults."""
+    """Counts of the entries; those that may be covered; faults."""
     wanted, loose, faults = collections.Counter(), set(), []
-    most = 0
-    reason, above = False, "#"
+    reason = False
     for number, line in enumerate(open(path), 1):
         line = line.rstrip("\n")
         if line.startswith("#"):
             reason = True
         elif not line.strip():
             reason = False
-        elif line.startswith("branches: "):
-            most = int(line.split()[1])
         else:
             if not reason:
                 faults.append("line %d has no reason above it" % number)
@@ -126,7 +134,7 @@ def read_list(path):
             wanted[name] += 1
             if name != line:
                 loose.add(name)
-    return wanted, loose, most, faults
+    return wanted, loose, faults
 
 
 def percent(a, b):
@@ -134,41 +142,49 @@ def percent(a, b):
 
 
 def main(arguments):
-    show = "--branches" in arguments
-    paths = [a for a in arguments if a != "--branches"]
-    source = open(paths[0]).read().splitlines()
-    functions = read(paths[2:])
-    wanted, loose, most, faults = read_list(paths[1])
+    flags = [a for a in arguments if a.startswith("--")]
+    header, listed, *exports = [a for a in arguments if a not in flags]
+    source = open(header).read().splitlines()
+    functions = read(exports)
+    wanted, loose, faults = read_list(listed)
     found = collections.Counter()
     where = collections.defaultdict(list)
-    lines = bare = sides = 0
-    missed = []
+    lines = bare = sides = missed = gone = 0
     for start in sorted(functions):
         f = functions[start]
         counts = counts_of(f, source)
         lines += len(counts)
         bare += sum(1 for n in counts.values() if n == 0)
         sides += 2 * len(f.true)
-        missed += branches_of(f, source)
-        for line, place in places_of(f, counts, source):
+        places = places_of(f, counts, source)
+        for line, place, n, in_block in sides_of(f, counts, source):
+            missed += n
+            gone += n if in_block else 0
+            if not in_block:
+                places.append((line, place))
+            if "--branches" in flags:
+                print("wsock.h:%d: %s%s" % (
+                    line, place, " (so is its line)" if in_block else ""))
+        for line, place in sorted(places):
             found[place] += 1
             where[place].append(str(line))
-    for place in found:
-        if found[place] > wanted[place]:
-            faults.append("not covered, not in the list: wsock.h:%s: %s" % (
-                ",".join(where[place]), place))
-    for place in wanted:
-        if wanted[place] > found[place] and place not in loose:
-            faults.append("in the list, but covered or gone: " + place)
-    if len(missed) > most:
-        faults.append("%d sides of conditions are not covered, the list "
-                      "says %d at most: see --branches" % (len(missed), most))
-    if show:
-        for line, text in missed:
-            print("wsock.h:%d: %s" % (line, text))
+    lacks = [p for p in found if found[p] > wanted[p]]
+    stale = [p for p in wanted if wanted[p] > found[p] and p not in loose]
+    if "--missing" in flags:
+        for place in lacks:
+            for _ in range(found[place] - wanted[place]):
+                print(place)
+        for place in stale:
+            print("# no longer so: " + place)
+    for place in lacks:
+        faults.append("not covered, not in the list: wsock.h:%s: %s" % (
+            ",".join(where[place]), place))
+    for place in stale:
+        faults.append("in the list, but covered or gone: " + place)
     print("lines: " + percent(lines - bare, lines))
-    print("branches: " + percent(sides - len(missed), sides))
-    print("explained: %d blocks of lines" % sum(wanted.values()))
+    print("sides of conditions: " + percent(sides - missed, sides))
+    print("explained: %d places; %d sides stand in blocks that nothing "
+          "came to" % (sum(wanted.values()), gone))
     for fault in faults:
         print(fault)
     print("%d passed, %d failed" % (not faults, len(faults)))

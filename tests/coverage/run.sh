@@ -1,14 +1,18 @@
 #!/bin/sh
-# Usage: sh tests/coverage/run.sh [--branches] [--install]
+# Usage: sh tests/coverage/run.sh [--again] [--branches | --missing] [--install]
 #
 # Builds the unit tests (with epoll, poll(), the kqueue shim and no vectors),
 # the fuzz targets and the echo programs with clang's coverage, runs them - the
 # fuzz targets over their corpus, the echo programs against the conformance
 # scripts -, sums what they covered of wsock.h, and compares it with list.txt:
-# each block of lines that none of them comes to stands there with its reason.
-# What the preprocessor leaves out here, Windows, macOS, NEON, is not seen.
+# each block of lines that none of them comes to, and each condition that is
+# never true, or never false, stands there with its reason.  What is left out by
+# the preprocessor here, Windows, macOS and NEON, is not seen.
 #
+#     --again      what the programs of the last run have left, without running
+#                  them; one alone: sh tests/.work/coverage/NAME.sh
 #     --branches   print every condition that is never true, or never false
+#     --missing    print what list.txt lacks, to be put there with its reason
 #
 # The last line is `N passed, N failed`; the exit status is 1 if one failed.
 set -u
@@ -18,12 +22,13 @@ cd "$root" || exit 2
 work=$root/tests/.work/coverage
 python=${PYTHON:-/usr/bin/python3}
 jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
-branches=
+show= again=
 for argument; do
     case $argument in
-    --branches) branches=--branches ;;
+    --branches | --missing) show=$argument ;;
+    --again) again=yes ;;
     --install) ;;
-    *) sed -n '2,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,18s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     esac
 done
 for tool in clang llvm-profdata llvm-cov "$python"; do
@@ -31,8 +36,15 @@ for tool in clang llvm-profdata llvm-cov "$python"; do
         { echo "SKIP coverage: no $tool (clang, llvm, python3)"
         echo "0 passed, 0 failed, 1 skipped"; exit 0; }
 done
+compare() {
+    exec "$python" "$here/coverage.py" $show "$work/wsock.h" \
+        "$here/list.txt" "$work"/*.json
+}
+
+[ -z "$again" ] || compare
 rm -rf "$work"
 mkdir -p "$work" || exit 2
+cp wsock.h "$work" || exit 2 # what --again speaks of
 
 program() { # name, flags and files, command (%: the program)
     out=$work/$1
@@ -52,7 +64,7 @@ quick='env TEST_QUICK=1 TEST_SMALL=1 %'
 for f in tests/unit/test_*.c; do
     program "$(basename "$f" .c)" "$f" "$quick"
 done
-for t in api io loop rules server parity foreign; do
+for t in api io loop rules server parity foreign faults; do
     program poll_$t "-DWSOCK_USE_POLL tests/unit/test_$t.c" "$quick"
     program kqueue_$t "-DWSOCK_USE_KQUEUE -Itests/platform/kqueue \
         tests/unit/test_$t.c" "$quick"
@@ -86,5 +98,4 @@ if [ $failed != 0 ]; then
     echo "0 passed, $failed failed"
     exit 1
 fi
-exec "$python" "$here/coverage.py" $branches wsock.h "$here/list.txt" \
-    "$work"/*.json
+compare

@@ -1306,6 +1306,667 @@ TEST(time_outs_end_a_wait_for_ever)
     wsock_server_free(server);
 }
 
+/* ------------------------------------------------------- accepted ones -- */
+
+/* A server that was given what only clients send has it in the options of its
+ * connections, whose strings move with them. */
+TEST(accepted_options_move_with_their_strings)
+{
+    wsock_options o = options_with(0);
+    test_system system;
+    wsock_server *server;
+    wsock *ws = NULL;
+    int fd;
+    test_system_init(&system);
+    o.origin = "http://origin.example";
+    o.user_agent = "agent/1.0";
+    server = serve(&system, &o);
+    fd = peer_asks(server, TEST_REQUEST);
+    while (wsock_accept(server, &ws, 0) != WSOCK_OK)
+        poll(NULL, 0, 1);
+    wsock_server_free(server);
+    CHECK_STR(wsock_effective_options(ws)->origin, "http://origin.example");
+    CHECK_STR(wsock_effective_options(ws)->user_agent, "agent/1.0");
+    wsock_free(ws);
+    close(fd);
+    CHECK_NO_LEAK(&system);
+}
+
+TEST(accept_is_not_for_every_server)
+{
+    wsock_options o = options_with(WSOCK_REQUESTS);
+    test_system system;
+    wsock_server *server;
+    wsock_event e;
+    wsock *ws;
+    int fd;
+    test_system_init(&system);
+    server = serve(&system, &o); /* who would answer the requests? */
+    CHECK_RESULT(wsock_accept(server, &ws, 0), WSOCK_INVALID_OPERATION);
+    wsock_server_free(server);
+    server = serve(&system, NULL);
+    CHECK_RESULT(wsock_accept(server, &ws, 0), WSOCK_TIMED_OUT);
+    CHECK_RESULT(wsock_server_poll(server, &e, 0), WSOCK_INVALID_OPERATION);
+    /* It has closed, and a refused peer has not taken its 426 yet. */
+    fd = peer_asks(server, PLAIN_GET);
+    while (wsock_server_count(server) == 0 ||
+           server->loop.all->phase != WSOCK__PHASE_LINGER)
+        CHECK_RESULT(wsock_accept(server, &ws, 0), WSOCK_TIMED_OUT);
+    CHECK_RESULT(wsock_server_close(server), WSOCK_OK);
+    CHECK_RESULT(wsock_server_close(server), WSOCK_OK);
+    CHECK_RESULT(wsock_accept(server, &ws, 0), WSOCK_CLOSED);
+    wsock_server_free(server);
+    close(fd);
+    CHECK_NO_LEAK(&system);
+}
+
+/* A connection that was added is its program's, and its events come from
+ * wsock_server_poll(): wsock_accept() would take it for one of the server's. */
+TEST(accept_is_not_for_servers_that_were_added_to)
+{
+    test_system system;
+    wsock_server *server;
+    wsock_event e;
+    wsock *ws, *out;
+    bytes in = { 0 };
+    wire w;
+    int i;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    ws = wire_client(&w, &system, "");
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_OK);
+    frame_text(&in, FIN | 1, 0, "for the program");
+    raw_bytes(w.fd[1], &in);
+    for (i = 0; i < 4; i++)
+        CHECK_RESULT(wsock_accept(server, &out, 0), WSOCK_INVALID_OPERATION);
+    CHECK(next_event(server, WSOCK_EVENT_MESSAGE, &e) == ws);
+    wsock_free(ws);
+    close(w.fd[1]);
+    wsock_server_free(server);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&in);
+}
+
+/* The n-th allocation fails while a connection is accepted, of which a frame
+ * came with the request: nothing leaks, and one that fails is gone. */
+TEST(accepts_without_memory)
+{
+    long n;
+    int failed = 1, refused = 0;
+    for (n = 1; n < 60 && failed; n++) {
+        test_system system;
+        wsock_options o = options_with(0);
+        wsock_server *server;
+        bytes in = { 0 };
+        wsock *ws = NULL;
+        int fd, r = WSOCK_TIMED_OUT;
+        guard();
+        test_note("allocation %ld", n);
+        test_system_init(&system);
+        o.system = &system.system;
+        o.close_timeout = 1000;
+        server = wsock_listen("ws://127.0.0.1:0/", &o);
+        fd = raw_connect(wsock_server_port(server), 0);
+        bytes_text(&in, TEST_REQUEST);
+        frame_text(&in, FIN | 1, 1, "right behind it");
+        frame_text(&in, FIN | 1, 1, "and one more, which is to be kept, too");
+        raw_bytes(fd, &in);
+        bytes_clear(&in);
+        system.fail_at = system.allocations + n;
+        while (r == WSOCK_TIMED_OUT && !raw_read(fd, &in)) {
+            r = wsock_accept(server, &ws, 0);
+            poll(NULL, 0, 1);
+            system.now += 10; /* a listener without memory rests */
+        }
+        failed = system.allocations >= system.fail_at;
+        if (!failed)
+            CHECK_RESULT(r, WSOCK_OK);
+        refused += r == WSOCK_NO_MEMORY;
+        CHECK((r == WSOCK_OK) == (ws != NULL));
+        wsock_free(ws);
+        wsock_server_free(server);
+        CHECK_NO_LEAK(&system);
+        close(fd);
+        bytes_free(&in);
+    }
+    CHECK(!failed);
+    CHECK(refused > 0);
+}
+
+/* ------------------------------------------------- many at the same time -- */
+
+/* More than one look takes from the backlog, and then the rest. */
+TEST(more_peers_than_one_look_takes)
+{
+    enum { PEERS = 70 };
+    test_system system;
+    wsock_server *server;
+    wsock_watch watch;
+    int fd[PEERS], i;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    for (i = 0; i < PEERS; i++)
+        fd[i] = raw_connect(wsock_server_port(server), 0);
+    while (wsock_server_count(server) < PEERS)
+        no_event(server);
+    CHECK_INT(wsock_server_count(server), PEERS);
+    CHECK(wsock_server_watches(server, &watch, 0) >= 1);
+    wsock_server_free(server);
+    for (i = 0; i < PEERS; i++)
+        close(fd[i]);
+    CHECK_NO_LEAK(&system);
+}
+
+/* At max_handshakes: without a time-out nobody gives way; and one that is
+ * overdue does before all others. */
+TEST(who_gives_way_at_max_handshakes)
+{
+    wsock_options o = untimed(0);
+    test_system system;
+    wsock_server *server;
+    bytes in = { 0 };
+    wsock_event e;
+    int a, b, i;
+    test_system_init(&system);
+    o.max_handshakes = 1;
+    server = serve(&system, &o);
+    a = raw_connect(wsock_server_port(server), 0);
+    while (wsock_server_count(server) == 0)
+        no_event(server);
+    b = raw_connect(wsock_server_port(server), 0);
+    while (!raw_read(b, &in))
+        no_event(server);
+    CHECK_INT(raw_read(a, &in), 0);
+    wsock_server_free(server);
+    close(a);
+    close(b);
+    o.handshake_timeout = 100;
+    server = serve(&system, &o);
+    a = raw_connect(wsock_server_port(server), 0);
+    while (wsock_server_count(server) == 0)
+        no_event(server);
+    b = peer_asks(server, TEST_REQUEST);
+    for (i = 0; raw_other_end(b) < 0 && i < 50; i++)
+        poll(NULL, 0, 1); /* in the backlog: nobody has looked */
+    system.now += 100;
+    CHECK(next_event(server, WSOCK_EVENT_OPEN, &e) != NULL);
+    bytes_clear(&in);
+    while (!raw_read(a, &in))
+        no_event(server);
+    wsock_server_free(server);
+    close(a);
+    close(b);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&in);
+}
+
+/* One of several that are ready is freed in its event: there is work left. */
+TEST(a_batch_that_is_not_done)
+{
+    test_system system;
+    wsock_server *server;
+    bytes frame = { 0 };
+    wsock_event e;
+    wsock *a, *b;
+    int fa, fb;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    fa = peer_joins(server, &a);
+    fb = peer_joins(server, &b);
+    frame_text(&frame, FIN | 1, 1, "x");
+    raw_bytes(fa, &frame);
+    raw_bytes(fb, &frame);
+    raw_arrived(fa);
+    raw_arrived(fb);
+    CHECK_INT(wsock_server_poll(server, &e, 0), 1);
+    wsock_free(e.ws);
+    CHECK_INT(wsock_server_timeout(server), 0);
+    CHECK(next_event(server, WSOCK_EVENT_MESSAGE, &e) != NULL);
+    wsock_server_free(server);
+    close(fa);
+    close(fb);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&frame);
+}
+
+/* A poll ends at poll_bytes while others stand in the work list: what they
+ * have to send leaves all the same. */
+TEST(a_poll_that_ends_with_sends_listed)
+{
+    wsock_options o = options_with(0);
+    test_system system;
+    wsock_server *server;
+    bytes frame = { 0 }, in = { 0 }, log = { 0 };
+    uint8_t *data = test_pattern(3000), *large = test_pattern(65536);
+    char context[] = "lent";
+    wsock_event e;
+    wsock_buf buf;
+    wsock *a, *b, *c, *d;
+    int fa, fb, fc, fd;
+    test_system_init(&system);
+    o.poll_bytes = 2000;
+    o.send_limit = WSOCK_UNLIMITED;
+    server = serve(&system, &o);
+    fa = peer_joins(server, &a);
+    fb = peer_joins(server, &b);
+    fc = peer_joins(server, &c);
+    fd = peer_joins(server, &d);
+    buf.data = "lent";
+    buf.size = 4;
+    frame_put(&frame, FIN | 2, 1, data, 3000);
+    raw_bytes(fa, &frame);
+    raw_arrived(fa);
+    CHECK(next_event(server, WSOCK_EVENT_MESSAGE, &e) == a);
+    CHECK_RESULT(wsock_send(b, WSOCK_TEXT, "listed", 6), WSOCK_OK);
+    CHECK_INT(wsock_queued(b), 8);
+    CHECK_RESULT(wsock_sendv(c, WSOCK_TEXT | WSOCK_BORROW, &buf, 1, context),
+                 WSOCK_OK);
+    CHECK_RESULT(wsock_abort(c), WSOCK_OK); /* SENT, then CLOSE */
+    while (!(d->bits & WSOCK__STUCK)) /* its socket is full: not touched */
+        CHECK_RESULT(wsock_send(d, WSOCK_BINARY, large, 65536), WSOCK_OK);
+    CHECK_RESULT(wsock_pause(d, 0), WSOCK_OK);
+    CHECK_INT(wsock_server_poll(server, &e, 0), 0);
+    CHECK_INT(wsock_queued(b), 0);
+    CHECK(wsock_queued(d) > 0);
+    CHECK(next_event(server, WSOCK_EVENT_SENT, &e) == c);
+    CHECK(next_event(server, WSOCK_EVENT_CLOSE, &e) == c);
+    raw_wait(fb);
+    raw_read(fb, &in);
+    frames_log(&log, &in, 0);
+    CHECK_STR(bytes_str(&log), "text \"listed\"\n");
+    wsock_server_free(server);
+    close(fa);
+    close(fb);
+    close(fc);
+    close(fd);
+    free(large);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&frame);
+    bytes_free(&in);
+    bytes_free(&log);
+    free(data);
+}
+
+/* ------------------------------------------------ connections at an edge -- */
+
+/* Its time-out began before those that the server has, and ends between
+ * them. */
+TEST(time_outs_that_are_added)
+{
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
+    test_system system;
+    wsock_server *server;
+    wsock_event e;
+    wsock *ws;
+    int a, b;
+    wire w;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    a = raw_connect(wsock_server_port(server), 0);
+    while (wsock_server_count(server) < 1)
+        no_event(server);
+    system.now += 10;
+    wire_init(&w, 1);
+    o.system = &system.system;
+    ws = wsock_new(WSOCK_SERVER, NULL, &o);
+    CHECK_RESULT(wsock_attach(ws, &w.io), WSOCK_OK);
+    CHECK_INT(wsock_poll(ws, &e, 0), 0);
+    system.now += 10;
+    b = raw_connect(wsock_server_port(server), 0);
+    while (wsock_server_count(server) < 2)
+        no_event(server);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_OK);
+    CHECK_INT(wsock_server_timeout(server), 0); /* to look at the new one */
+    no_event(server);
+    CHECK_INT(wsock_server_timeout(server), 10000 - 20);
+    system.now += 10000 - 20;
+    while (wsock_server_timeout(server) != 10) /* 408 */
+        no_event(server);
+    system.now += 10;
+    no_event(server);
+    close(w.fd[1]); /* its peer has seen it */
+    CHECK(next_event(server, WSOCK_EVENT_CLOSE, &e) == ws);
+    CHECK_RESULT(e.why->code, WSOCK_REFUSED);
+    wsock_free(ws);
+    wsock_server_free(server);
+    close(a);
+    close(b);
+    CHECK_NO_LEAK(&system);
+}
+
+static void another_free(void *user, void *memory, size_t size)
+{
+    test_free(user, memory, size);
+}
+
+TEST(what_cannot_be_added)
+{
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
+    test_system system, other;
+    wsock_server *server, *failed;
+    wsock_system mixed;
+    bytes in = { 0 };
+    wsock_event e;
+    wsock *ws;
+    test_system_init(&system);
+    test_system_init(&other);
+    server = serve(&system, NULL);
+    o.system = &system.system;
+    failed = wsock_listen("ws://127.0.0.1:99999/", &o);
+    ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+    CHECK_RESULT(wsock_server_add(failed, ws), WSOCK_INVALID_URL);
+    wsock_server_free(failed);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_OK);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_INVALID_OPERATION);
+    wsock_free(ws);
+    o.flags = WSOCK_CORE_ONLY;
+    ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_INVALID_PARAMETER);
+    wsock_free(ws);
+    o.flags = WSOCK_NONBLOCKING;
+    mixed = system.system; /* whose free is it? */
+    mixed.free = another_free;
+    o.system = &mixed;
+    ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_INVALID_PARAMETER);
+    wsock_free(ws);
+    o.system = &other.system;
+    ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_INVALID_PARAMETER);
+    wsock_free(ws);
+    /* One that has failed has its CLOSE to report, once. */
+    o.system = &system.system;
+    ws = wsock_new(WSOCK_CLIENT, "ftp://h/", &o);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_OK);
+    CHECK(next_event(server, WSOCK_EVENT_CLOSE, &e) == ws);
+    CHECK_RESULT(e.why->code, WSOCK_INVALID_URL);
+    wsock_free(ws);
+    ws = wsock_new(WSOCK_CLIENT, "ftp://h/", &o);
+    CHECK_INT(wsock_poll(ws, &e, 0), 1);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_INVALID_OPERATION);
+    wsock_free(ws);
+    wsock_server_free(server);
+    CHECK_NO_LEAK(&system);
+    CHECK_NO_LEAK(&other);
+    bytes_free(&in);
+}
+
+/* Added first, then given a transport: it has a descriptor, or is refused. */
+TEST(a_transport_for_one_that_was_added)
+{
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
+    test_system system;
+    const char *name, *value;
+    wsock_server *server;
+    wsock_watch watch;
+    wsock_buf buf;
+    wsock_event e;
+    wsock_io io;
+    wsock *ws;
+    wire w;
+    int i;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    o.system = &system.system;
+    ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_OK);
+    CHECK_INT(wsock_output(ws, &buf, 1), 0);
+    CHECK_RESULT(wsock_head_out(ws, 0, &name, &value),
+                 WSOCK_INVALID_OPERATION);
+    CHECK_RESULT(wsock_head_in(ws, "HTTP/1.1 200 OK", NULL),
+                 WSOCK_INVALID_OPERATION);
+    CHECK_INT(wsock_timeout(ws), WSOCK_NEVER);
+    wire_init(&w, 1);
+    io = w.io;
+    io.fd = NULL;
+    CHECK_RESULT(wsock_attach(ws, &io), WSOCK_INVALID_PARAMETER);
+    for (i = 1; i < 3; i++) { /* its account, or the callbacks */
+        system.fail_at = system.allocations + 1;
+        if (ws->rare || i == 1)
+            CHECK_RESULT(wsock_attach(ws, &w.io), WSOCK_NO_MEMORY);
+        system.fail_at = 0;
+        if (i == 1)
+            wsock__rare_get(ws);
+    }
+    CHECK_RESULT(wsock_attach(ws, &w.io), WSOCK_OK);
+    no_event(server);
+    CHECK_INT(wsock_watches(ws, &watch, 1), 1);
+    CHECK_INT(watch.fd, w.fd[0]);
+    CHECK_INT(watch.wants, 1);
+    CHECK_INT(wsock_watches(ws, NULL, 0), 1);
+    CHECK_INT(wsock_timeout(ws), WSOCK_NEVER); /* the server's is asked */
+    wsock_free(ws);
+    close(w.fd[1]);
+    /* And one that dials by itself. */
+    ws = wsock_new(WSOCK_CLIENT, "ws://127.0.0.1:1/", &o);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_OK);
+    CHECK_RESULT(wsock_dial(ws), WSOCK_OK);
+    CHECK(next_event(server, WSOCK_EVENT_CLOSE, &e) == ws);
+    wsock_free(ws);
+    wsock_server_free(server);
+    CHECK_NO_LEAK(&system);
+}
+
+/* All that may hang on a connection when it moves; and the same with every
+ * allocation of that failing: then it stays where it was, or ends. */
+static void loaded(wire *w, test_system *system, wsock **ws)
+{
+    bytes in = { 0 };
+    uint8_t *data = test_pattern(6000);
+    static char context[] = "lent";
+    wsock_event e;
+    wsock_buf buf;
+    *ws = wire_client(w, system, "");
+    buf.data = "lent";
+    buf.size = 4;
+    frame_put(&in, FIN | 2, 0, data, 5000);
+    frame_put(&in, FIN | 2, 0, data, 6000);
+    raw_bytes(w->fd[1], &in);
+    CHECK_INT(wsock_poll(*ws, &e, 0), 1);
+    CHECK_INT(e.size, 5000);
+    w->room = 10;
+    wsock_send(*ws, WSOCK_BINARY, e.data, e.size); /* refers to the window */
+    wsock_sendv(*ws, WSOCK_TEXT | WSOCK_BORROW, &buf, 1, context);
+    bytes_free(&in);
+    free(data);
+}
+
+TEST(moves_with_everything)
+{
+    test_system system;
+    wsock_server *server;
+    wsock_event e;
+    wsock *ws;
+    bytes in = { 0 }, log = { 0 };
+    long n;
+    int failed = 1, stays = 0, r;
+    wire w;
+    for (n = 1; n < 20 && failed; n++) {
+        test_note("allocation %ld", n);
+        test_system_init(&system);
+        server = serve(&system, NULL);
+        loaded(&w, &system, &ws);
+        system.fail_at = system.allocations + n;
+        r = wsock_server_add(server, ws);
+        failed = system.allocations >= system.fail_at;
+        system.fail_at = 0;
+        if (!failed || r != WSOCK_NO_MEMORY)
+            CHECK_RESULT(r, WSOCK_OK);
+        if (r == WSOCK_NO_MEMORY) {
+            CHECK_INT(wsock_poll(ws, &e, 0), 1);
+            CHECK_INT(e.size, 6000);
+            stays++;
+        } else if (failed) { /* what it had sent could not be kept */
+            while (wsock_server_poll(server, &e, 0) <= 0 ||
+                   e.type != WSOCK_EVENT_CLOSE)
+                continue;
+            CHECK_RESULT(e.why->code, WSOCK_NO_MEMORY);
+        } else {
+            check_accounts(&system, server, ws);
+            /* What was put aside is larger than small, and is sent on before
+             * the server has read anything itself. */
+            CHECK(next_event(server, WSOCK_EVENT_MESSAGE, &e) == ws);
+            CHECK_INT(e.size, 6000);
+            CHECK_RESULT(wsock_send(ws, e.kind, e.data, e.size), WSOCK_OK);
+            w.room = (size_t)-1;
+            wsock_flush(ws);
+            raw_read(w.fd[1], &in);
+            CHECK(next_event(server, WSOCK_EVENT_SENT, &e) == ws);
+            check_accounts(&system, server, ws);
+        }
+        wsock_free(ws);
+        close(w.fd[1]);
+        wsock_server_free(server);
+        CHECK_NO_LEAK(&system);
+    }
+    CHECK(!failed);
+    CHECK_INT(stays, 3); /* no room for what is unread, or the callbacks */
+    frames_log(&log, &in, 1);
+    CHECK(strstr(bytes_str(&log), "text \"lent\"\nbinary 6000 bytes\n"));
+    bytes_free(&in);
+    bytes_free(&log);
+}
+
+/* Two clients that had a stage each: the server needs one. */
+TEST(two_stages_are_one)
+{
+    test_system system;
+    wsock_server *server;
+    char context[] = "lent";
+    wsock_event e;
+    wsock_buf buf;
+    wsock *ws[2];
+    wire w[2];
+    int i;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    buf.data = "lent";
+    buf.size = 4;
+    for (i = 0; i < 2; i++) {
+        ws[i] = wire_client(&w[i], &system, "");
+        CHECK_RESULT(wsock_sendv(ws[i], WSOCK_TEXT | WSOCK_BORROW, &buf, 1,
+                                 context), WSOCK_OK);
+        CHECK_RESULT(wsock_server_add(server, ws[i]), WSOCK_OK);
+    }
+    for (i = 0; i < 2; i++)
+        next_event(server, WSOCK_EVENT_SENT, &e);
+    for (i = 0; i < 2; i++) {
+        wsock_free(ws[i]);
+        close(w[i].fd[1]);
+    }
+    wsock_server_free(server);
+    CHECK_NO_LEAK(&system);
+}
+
+/* A REQUEST was answered, and its head is kept for OPEN. */
+TEST(added_with_a_head_that_is_kept)
+{
+    wsock_options o = options_with(WSOCK_NONBLOCKING | WSOCK_REQUESTS);
+    test_system system;
+    wsock_server *server;
+    wsock_event e;
+    wsock *ws;
+    wire w;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    wire_init(&w, 1);
+    o.system = &system.system;
+    ws = wsock_new(WSOCK_SERVER, NULL, &o);
+    CHECK_RESULT(wsock_attach(ws, &w.io), WSOCK_OK);
+    raw_send(w.fd[1], TEST_REQUEST, strlen(TEST_REQUEST));
+    CHECK_INT(wsock_poll(ws, &e, 0), 1);
+    CHECK_INT(e.type, WSOCK_EVENT_REQUEST);
+    CHECK_RESULT(wsock_upgrade(ws, NULL, NULL), WSOCK_OK);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_OK);
+    CHECK_STR(wsock_header(ws, "Host"), "server.example.com");
+    CHECK(next_event(server, WSOCK_EVENT_OPEN, &e) == ws);
+    CHECK_STR(wsock_header(ws, "Host"), "server.example.com");
+    wsock_free(ws);
+    close(w.fd[1]);
+    wsock_server_free(server);
+    CHECK_NO_LEAK(&system);
+}
+
+/* ----------------------------------------------- broadcasts at an edge -- */
+
+TEST(broadcasts_without_memory)
+{
+    static uint8_t data[2000];
+    test_system system;
+    wsock_server *server;
+    bytes in = { 0 }, log = { 0 };
+    wsock *ws;
+    int fd, large, skipped = 0;
+    long n;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    fd = peer_joins(server, &ws);
+    CHECK_INT(wsock_broadcast(server, NULL, 0, WSOCK_TEXT, NULL, 0), 0);
+    CHECK_RESULT(wsock_broadcast(server, NULL, 0, WSOCK_BINARY, data,
+                                 WSOCK_UNLIMITED - 1), WSOCK_NO_MEMORY);
+    for (large = 0; large < 2; large++) {
+        size_t size = large ? sizeof data : 10;
+        int r = 1;
+        for (n = 1; n < 10 && r; n++) {
+            wsock__loop *l = &server->loop;
+            test_note("allocation %ld, %d", n, large);
+            wsock__pool_empty(l, &l->outs);
+            wsock__pool_empty(l, &l->runs);
+            wsock__pool_empty(l, &l->references);
+            l->outs.count = l->runs.count = l->references.count = 0;
+            system.fail_at = system.allocations + n;
+            r = wsock_broadcast(server, NULL, 0, WSOCK_BINARY, data, size);
+            system.fail_at = 0;
+            CHECK(r == 0 || r == 1 || r == WSOCK_NO_MEMORY);
+            skipped += r == 1;
+        }
+        CHECK_INT(r, 0);
+    }
+    CHECK(skipped >= 3); /* a queue, small; a queue, and a reference */
+    while (in.size < 2 + 12 + 2004) {
+        no_event(server);
+        raw_read(fd, &in);
+    }
+    frames_log(&log, &in, 0);
+    CHECK_STR(bytes_str(&log), "text \"\"\nbinary \"\"\nbinary 2000 bytes\n");
+    wsock_server_free(server);
+    close(fd);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&in);
+    bytes_free(&log);
+}
+
+/* -------------------------------------------------- dials without memory -- */
+
+TEST(dials_without_memory)
+{
+    long n;
+    int failed = 1, ends = 0;
+    for (n = 1; n < 30 && failed; n++) {
+        wsock_options o = options_with(WSOCK_NONBLOCKING);
+        test_system system;
+        wsock_event e;
+        wsock *ws;
+        guard();
+        test_note("allocation %ld", n);
+        test_system_init(&system);
+        o.system = &system.system;
+        ws = wsock_new(WSOCK_CLIENT, "ws://127.0.0.1:1/", &o);
+        system.fail_at = system.allocations + n;
+        wsock_dial(ws);
+        while (wsock_poll(ws, &e, 0) != 1)
+            poll(NULL, 0, 1);
+        failed = system.allocations >= system.fail_at;
+        CHECK_RESULT(wsock_error(ws), failed ? WSOCK_NO_MEMORY
+                                             : WSOCK_CONNECT_FAILED);
+        ends += failed;
+        wsock_free(ws);
+        CHECK_NO_LEAK(&system);
+    }
+    CHECK(!failed);
+    CHECK(ends > 1);
+}
+
 static const test_case tests[] = {
     TEST_ENTRY(an_added_client_with_a_masked_reference),
     TEST_ENTRY(echo_copied_in_the_middle_keeps_its_key),
@@ -1335,7 +1996,23 @@ static const test_case tests[] = {
     TEST_ENTRY(poll_messages_and_poll_bytes_return_0_once),
     TEST_ENTRY(answers_to_an_event_keep_to_send_limit),
     TEST_ENTRY(max_memory_is_never_passed),
-    TEST_ENTRY(time_outs_end_a_wait_for_ever)
+    TEST_ENTRY(time_outs_end_a_wait_for_ever),
+    TEST_ENTRY(accepted_options_move_with_their_strings),
+    TEST_ENTRY(accept_is_not_for_every_server),
+    TEST_ENTRY(accept_is_not_for_servers_that_were_added_to),
+    TEST_ENTRY(accepts_without_memory),
+    TEST_ENTRY(more_peers_than_one_look_takes),
+    TEST_ENTRY(who_gives_way_at_max_handshakes),
+    TEST_ENTRY(a_batch_that_is_not_done),
+    TEST_ENTRY(a_poll_that_ends_with_sends_listed),
+    TEST_ENTRY(time_outs_that_are_added),
+    TEST_ENTRY(what_cannot_be_added),
+    TEST_ENTRY(a_transport_for_one_that_was_added),
+    TEST_ENTRY(moves_with_everything),
+    TEST_ENTRY(two_stages_are_one),
+    TEST_ENTRY(added_with_a_head_that_is_kept),
+    TEST_ENTRY(broadcasts_without_memory),
+    TEST_ENTRY(dials_without_memory)
 };
 
 TEST_MAIN("server", tests)
