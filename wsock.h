@@ -9190,8 +9190,7 @@ static int wsock__is_time(wsock__loop *l, int64_t deadline)
 /* There is nothing to do: wait, unless it is time to return (0). */
 WSOCK__INLINE int wsock__look(wsock__loop *l, int64_t deadline)
 {
-    if (l->waited &&
-        (l->bytes >= l->bytes_most || wsock__is_time(l, deadline)))
+    if (l->waited && wsock__is_time(l, deadline))
         return 0;
     l->filled = 0;
     l->rounds++;
@@ -9245,15 +9244,13 @@ WSOCK__INLINE int wsock__event_plain(wsock__loop *l, wsock *ws,
            wsock__whole_unmask(ws, e, key);
 }
 
-/* The event that the current connection has, if any. */
+/* The event that the current connection has, if any: it has input, or
+ * something to report. */
 WSOCK__APART int wsock__event_of(wsock__loop *l, wsock *ws, wsock_event *e)
 {
-    if (l->pos < l->end) {
-        if (wsock__is_plain(l, ws) && wsock__event_plain(l, ws, e))
-            return 1;
-    } else if (!(ws->bits & WSOCK__PENDING)) {
-        return 0;
-    }
+    if (l->pos < l->end && wsock__is_plain(l, ws) &&
+        wsock__event_plain(l, ws, e))
+        return 1;
     if (!wsock__next(ws, e))
         return 0;
     l->corked = 1;

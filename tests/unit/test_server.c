@@ -282,6 +282,39 @@ TEST(an_added_client_with_a_masked_reference)
     free(data);
 }
 
+/* Frames that come at once for a client in a server's loop are not masked, and
+ * one that is fails it as it would anywhere. */
+TEST(a_batch_for_an_added_client)
+{
+    test_system system;
+    wsock_server *server;
+    bytes out = { 0 };
+    wsock_event e;
+    wsock *ws;
+    wire w;
+    int i;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    ws = wire_client(&w, &system, "");
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_OK);
+    frame_text(&out, FIN | 1, 0, "one");
+    frame_text(&out, FIN | 2, 0, "two");
+    frame_text(&out, FIN | 1, 1, "masked");
+    raw_bytes(w.fd[1], &out);
+    for (i = 0; i < 2; i++) {
+        CHECK(next_event(server, WSOCK_EVENT_MESSAGE, &e) == ws);
+        CHECK_INT(e.kind, i ? WSOCK_BINARY : WSOCK_TEXT);
+        CHECK_BYTES(e.data, e.size, i ? "two" : "one", 3);
+    }
+    no_event(server);
+    CHECK_RESULT(wsock_error(ws), WSOCK_PROTOCOL_ERROR);
+    wsock_free(ws);
+    wsock_server_free(server);
+    close(w.fd[1]);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&out);
+}
+
 /* An echo of which the transport took a part that is no multiple of four
  * bytes; the rest is copied when the next poll needs the window. */
 TEST(echo_copied_in_the_middle_keeps_its_key)
@@ -1189,6 +1222,33 @@ TEST(poll_messages_and_poll_bytes_return_0_once)
     }
 }
 
+/* ... also when the program has freed the connection of the last event. */
+TEST(poll_messages_and_the_last_one_is_freed)
+{
+    wsock_options o = options_with(0);
+    test_system system;
+    wsock_server *server;
+    bytes out = { 0 };
+    wsock_event e;
+    wsock *ws;
+    int fd;
+    test_system_init(&system);
+    o.poll_messages = 1;
+    server = serve(&system, &o);
+    fd = peer_joins(server, &ws);
+    frame_text(&out, FIN | 1, 1, "the last");
+    raw_bytes(fd, &out);
+    next_event(server, WSOCK_EVENT_MESSAGE, &e);
+    wsock_free(ws);
+    CHECK_INT(wsock_server_poll(server, &e, WSOCK_NEVER), 0);
+    no_event(server);
+    CHECK_INT(wsock_server_count(server), 0);
+    wsock_server_free(server);
+    close(fd);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&out);
+}
+
 /* As many answers of `size` bytes to one event as send_limit lets in: each is
  * taken whole while the queue is below it, none at it; and they all arrive. */
 static void answers_up_to(size_t limit, size_t size)
@@ -1969,6 +2029,7 @@ TEST(dials_without_memory)
 
 static const test_case tests[] = {
     TEST_ENTRY(an_added_client_with_a_masked_reference),
+    TEST_ENTRY(a_batch_for_an_added_client),
     TEST_ENTRY(echo_copied_in_the_middle_keeps_its_key),
     TEST_ENTRY(header_after_server_add),
     TEST_ENTRY(added_before_its_transport_is_open),
@@ -1994,6 +2055,7 @@ static const test_case tests[] = {
     TEST_ENTRY(poll_0_finds_what_has_arrived_with_a_connection),
     TEST_ENTRY(poll_0_finds_the_end_behind_half_a_message),
     TEST_ENTRY(poll_messages_and_poll_bytes_return_0_once),
+    TEST_ENTRY(poll_messages_and_the_last_one_is_freed),
     TEST_ENTRY(answers_to_an_event_keep_to_send_limit),
     TEST_ENTRY(max_memory_is_never_passed),
     TEST_ENTRY(time_outs_end_a_wait_for_ever),
