@@ -14,8 +14,8 @@
  * themselves.  There the implementation comes before <windows.h> in its file,
  * or WIN32_LEAN_AND_MEAN is defined before that.
  *
- * WHAT IT DOES NOT DO (yet): wss:// (TLS), permessage-deflate, proxies,
- * redirects.
+ * WHAT IT DOES NOT DO (yet): permessage-deflate, proxies, redirects; and
+ * wss:// only by a TLS library behind options.tls.
  *
  * THE SMALLEST CLIENT
  *
@@ -82,6 +82,7 @@
  *                      |  >>connection      I/O around the core
  *                      |  >>core            handshake, frames, closing
  *                      |  >>http  >>frame  >>utf8
+ *                      |  >>secure          TLS, for wss://
  *         wsock_io callbacks: yours, or the system's sockets   >>sockets
  *
  * Every name above is an anchor: search this file for ">>name".
@@ -91,7 +92,7 @@
  *     flags              - WSOCK_NONBLOCKING and others (0)
  *     lookup_timeout     - name look-up, ms (10,000)
  *     connect_timeout    - TCP connection, ms (10,000)
- *     handshake_timeout  - HTTP exchange, ms, either role (10,000)
+ *     handshake_timeout  - TLS and HTTP exchange, ms, either role (10,000)
  *     send_timeout       - one blocking send, ms (30,000)
  *     receive_timeout    - one blocking receive, ms (WSOCK_NEVER)
  *     close_timeout      - waiting for the peer's Close, ms (10,000)
@@ -111,6 +112,7 @@
  *     poll_bytes         - bytes read between two of them (16 MiB)
  *     headers, subprotocols, extensions, origins, origin, user_agent
  *     reserved_bits      - RSV bits of your own extensions (0)
+ *     tls                - the TLS library for wss:// (none)
  *     io, system         - your transport; your allocator, clock, random
  *     memory             - a block of yours: then nothing is ever allocated
  *
@@ -292,7 +294,7 @@ enum { WSOCK_CLIENT = 1, WSOCK_SERVER = 2 };
     X(INVALID_OPERATION, -2, "this call does not fit the connection's state") \
     X(NO_MEMORY, -3, "memory is out, or options.max_memory is reached")       \
     X(UNSUPPORTED, -4, "not in this build")                                   \
-    X(INVALID_URL, -5, "the URL is not a ws:// URL")                          \
+    X(INVALID_URL, -5, "the URL is not a ws:// or wss:// URL")                \
     X(TIMED_OUT, -6, "time is up")                                            \
     X(CLOSED, -7, "the connection is closed")                                 \
     X(CANCELLED, -8, "cancelled by another call")                             \
@@ -519,13 +521,44 @@ typedef struct wsock_io {
      * wsock_server_add) there is to be one whenever WANT was returned. */
     intptr_t (*fd)(void *user);
     /* After an error: fill in os_code, tls_code, and text (memory that lives
-     * until `close`); a field left alone keeps its general value.  NULL:
-     * nothing to add. */
+     * until `close`), perhaps also code and phase; a field left alone keeps
+     * its general value.  NULL: nothing to add. */
     void (*explain)(void *user, wsock_failure *failure);
     /* Release everything; the last call, exactly once.  NULL: nothing. */
     void (*close)(void *user);
     void *user;
 } wsock_io;
+
+typedef struct wsock_options wsock_options;
+
+/* TLS, as one function that turns an open transport into another. */
+typedef struct wsock_tls {
+    /* Put TLS around a transport.
+     *   io       in   an open transport (its `open` has been done, and is
+     *                 NULL), over which nothing has gone
+     *            out  TLS over it, every field set anew.  Repeated calls of
+     *                 its `open` are the TLS handshake; `close` also closes
+     *                 the transport below; `fd`, `wait` and `wake` are those
+     *                 below (NULL where they are); `finish` says close_notify,
+     *                 then finishes below.  A stream that ends without the
+     *                 peer's close_notify is an error of `read`, told by
+     *                 `explain`
+     *   role     in   WSOCK_CLIENT or WSOCK_SERVER
+     *   host     in   client: the host of the URL, without brackets, for SNI
+     *                 and the check of the certificate; server: NULL.
+     *                 Borrowed until return
+     *   options  in   those in force; borrowed until return
+     * Every call of the wrapped callbacks keeps wsock_io's contract; what is
+     * read too much from below is handed out before WANT is returned.
+     * Returns  WSOCK_OK; or a negative result, with *io unchanged: it is what
+     *          the connection fails with (WSOCK_NO_MEMORY, mostly: what else
+     *          is wrong is better told by `open` and `explain`).
+     * Blocks   never.   Threads  as wsock_io's callbacks; for connections in
+     *          different threads at once, with the same `user`. */
+    int (*wrap)(void *user, wsock_io *io, int role, const char *host,
+                const wsock_options *options);
+    void *user;
+} wsock_tls;
 
 /* What the library takes from the system.  A NULL callback means the
  * default: malloc and free, the monotonic clock, the OS's secure source.
@@ -540,17 +573,18 @@ typedef struct wsock_system {
 
 /* Options.  Start from a zeroed struct: wsock_options o = {0};  (C++: {};)
  * Strings are
- * copied; lists (NULL-terminated arrays), `io` and `system` are borrowed as
- * long as the connection or the server lives, with all they point to.
+ * copied; lists (NULL-terminated arrays), `tls`, `io` and `system` are
+ * borrowed as long as the connection or the server lives, with all they point
+ * to.
  * Connections of a server share its options. */
-typedef struct wsock_options {
+struct wsock_options {
     unsigned flags; /* WSOCK_NONBLOCKING, ... */
     void *user;     /* first value of wsock_user() */
 
     /* Times in milliseconds.  0: the default; WSOCK_NEVER: no limit. */
     int lookup_timeout;    /* name look-up (10,000) */
     int connect_timeout;   /* from there to an open transport (10,000) */
-    int handshake_timeout; /* from there to OPEN (10,000) */
+    int handshake_timeout; /* from there to OPEN, TLS included (10,000) */
     int send_timeout;      /* one blocking wsock_send (30,000) */
     int receive_timeout;   /* one wsock_receive (WSOCK_NEVER) */
     int close_timeout;     /* from wsock_close() to the peer's Close, and for
@@ -599,19 +633,22 @@ typedef struct wsock_options {
                              * extension of yours marks whole messages: they
                              * stand in the first frame of one */
 
+    const wsock_tls *tls; /* TLS for wss:// (none) */
+
     const wsock_io *io;         /* client: transport instead of sockets */
     const wsock_system *system; /* allocator, clock, random */
     void *memory;       /* the connection's only memory, of any alignment.
                          * Yours again after wsock_free() */
     size_t memory_size; /* at least wsock_memory_needed() */
-} wsock_options;
+};
 
 /* --------------------------------------------------------- making one -- */
 
-/* wsock_connect() -- connect to a ws:// URL as a client.
+/* wsock_connect() -- connect to a ws:// or wss:// URL as a client.
  * The same as wsock_new(WSOCK_CLIENT, url, options) and wsock_dial().
  *   url      in  "ws://host[:port][/path][?query]", an IPv6 address in [ ];
- *                copied
+ *                copied.  "wss://..." is the same over TLS (see options.tls),
+ *                with 443 for 80 as the port that need not be said
  *   options  in  copied (lists borrowed, see wsock_options); NULL: defaults
  * Returns  a handle, always to be freed with wsock_free(); ask wsock_error()
  *          whether it is open.  NULL only when memory is out.
@@ -633,14 +670,15 @@ WSOCK_API wsock *wsock_new(int role, const char *url,
                            const wsock_options *options);
 
 /* wsock_dial() -- open the transport to the URL's host: options.io, or a TCP
- * socket; then shake hands.
+ * socket; then shake hands, for wss:// first as TLS.
  * Returns  WSOCK_OK when open (blocking) or begun (polled), or the failure;
  *          WSOCK_INVALID_OPERATION for a server, or if it has a transport.
  * Blocks   as wsock_connect(); wsock_cancel() from another thread ends it. */
 WSOCK_API int wsock_dial(wsock *ws);
 
 /* wsock_attach() -- run a connection over a transport of yours, then shake
- * hands, in either role.
+ * hands, in either role: for a wss:// URL, and for a server with options.tls,
+ * first as TLS.
  *   io  in  copied; a blocking handle needs its fd or wait.  Its `close` is
  *           called once, at the latest by wsock_free(), also when the
  *           handshake fails
@@ -922,7 +960,7 @@ WSOCK_API const char *wsock_result_text(int result);
 
 /* -------------------------------------------------------------- server -- */
 
-/* wsock_listen() -- listen on the host and port of a ws:// URL.
+/* wsock_listen() -- listen on the host and port of a ws:// or wss:// URL.
  *   url      in  "ws://127.0.0.1:9001/"; port 0: any free one, see
  *                wsock_server_port(); "ws://0.0.0.0:.." or "ws://[::]:..":
  *                every address.  Its path does not matter
@@ -1392,6 +1430,7 @@ typedef struct wsock__loop wsock__loop;
 enum {
     WSOCK__PHASE_NEW,       /* no transport, head may be exchanged by hand */
     WSOCK__PHASE_OPENING,   /* the transport is connecting */
+    WSOCK__PHASE_SECURING,  /* TLS shakes hands over it */
     WSOCK__PHASE_HANDSHAKE, /* HTTP heads are being exchanged */
     WSOCK__PHASE_OPEN,      /* frames; Close may be under way */
     WSOCK__PHASE_LINGER,    /* all is said: flush, shut, discard, see >>close */
@@ -1473,9 +1512,9 @@ enum {
  * at the end or near it. */
 enum {
     WSOCK__TIMER_OVERDUE,   /* a last look at what has come; then it counts */
-    WSOCK__TIMER_CONNECT,   /* look-up, TCP, a client's handshake */
+    WSOCK__TIMER_CONNECT,   /* look-up, TCP, a client's handshakes */
     WSOCK__TIMER_RACE,      /* the next address may be tried too */
-    WSOCK__TIMER_HANDSHAKE, /* a server waits for a request */
+    WSOCK__TIMER_HANDSHAKE, /* a server waits for TLS and a request */
     WSOCK__TIMER_ANSWER,    /* a request waits for the program */
     WSOCK__TIMER_KEEPALIVE,
     WSOCK__TIMER_PONG,
@@ -1497,6 +1536,7 @@ typedef struct wsock__config {
     const char *host_header;
     const char *target;
     int port;
+    int secure; /* TLS goes around the transport */
 } wsock__config;
 
 /* An element of a send queue: bytes of its own (a run of whole frames and
@@ -1706,6 +1746,8 @@ struct wsock__loop {
     size_t events, bytes; /* since a poll has returned 0; see */
     size_t bytes_most;    /* options.poll_messages and poll_bytes */
     size_t turns;         /* left of the work list's round */
+    size_t tls_round;     /* the round that TLS handshakes had steps in, */
+    int tls_steps;        /* and how many */
     int rounds;           /* how many this poll has made */
     int inside;           /* threads in calls, */
     int waiting; /* and those of them that wait, without the mutex */
@@ -1714,6 +1756,7 @@ struct wsock__loop {
     uint8_t *direct; /* blocking: where a large payload may be read to */
     size_t direct_size;
     wsock_io io; /* a transport of the program's */
+    wsock_io secured; /* TLS around the transport; see >>secure */
     int queue; /* epoll's or kqueue's descriptor, -1: poll() is used */
     int alarm; /* rings when a timer is due, -1: waits are timed */
     int64_t alarm_due; /* what it is set to, INT64_MAX: nothing */
@@ -2428,6 +2471,8 @@ static int wsock__public_phase(const wsock *ws)
     case WSOCK__PHASE_OPENING:
         return wsock__is_looking_up(ws) ? WSOCK_PHASE_LOOKUP
                                         : WSOCK_PHASE_TCP;
+    case WSOCK__PHASE_SECURING:
+        return WSOCK_PHASE_TLS;
     case WSOCK__PHASE_HANDSHAKE:
         return WSOCK_PHASE_HTTP;
     default:
@@ -2505,7 +2550,7 @@ static void wsock__note_io(wsock *ws, int code, int operation,
 typedef struct wsock__url {
     const char *host, *target;
     size_t host_size, target_size;
-    int port, ipv6;
+    int port, ipv6, secure;
 } wsock__url;
 
 /* What a connection will need: worked out before anything is allocated, so
@@ -2535,19 +2580,24 @@ static void wsock__plan_wrong(wsock__plan *p, int code, const char *format,
     va_end(args);
 }
 
-/* The scheme: ws, without case (RFC 3986 3.1). */
+/* The scheme: ws or wss, without case (RFC 3986 3.1). */
 static const char *wsock__url_scheme(wsock__plan *p, const char *s)
 {
     const char *colon = strstr(s, "://");
     if (colon && wsock__same(s, (size_t)(colon - s), "ws"))
         return colon + 3;
-    if (colon && wsock__same(s, (size_t)(colon - s), "wss"))
-        wsock__plan_wrong(p, WSOCK_UNSUPPORTED,
-                          "wss:// needs TLS, which is not in this build");
-    else
-        wsock__plan_wrong(p, WSOCK_INVALID_URL,
-                          "the URL does not begin with ws://");
+    if (colon && wsock__same(s, (size_t)(colon - s), "wss")) {
+        p->url.secure = 1;
+        return colon + 3;
+    }
+    wsock__plan_wrong(p, WSOCK_INVALID_URL,
+                      "the URL does not begin with ws:// or wss://");
     return NULL;
+}
+
+static int wsock__default_port(const wsock__url *u)
+{
+    return u->secure ? 443 : 80; /* RFC 6455 3 */
 }
 
 /* The end of a host (RFC 3986 3.2.2) that begins at s; *size gets the length
@@ -2586,7 +2636,7 @@ static const char *wsock__url_host(wsock__plan *p, const char *s)
 static const char *wsock__url_port(wsock__plan *p, const char *s)
 {
     long port = 0;
-    p->url.port = 80;
+    p->url.port = wsock__default_port(&p->url);
     if (*s != ':')
         return s;
     if (*++s < '0' || *s > '9')
@@ -2798,6 +2848,19 @@ static void wsock__check_finite(wsock__plan *p)
     o->max_message = o->max_header = o->send_limit = o->receive_buffer = 256;
 }
 
+/* Is there something that speaks TLS?  With WSOCK_CORE_ONLY that is the
+ * program's to do. */
+static void wsock__check_tls(wsock__plan *p)
+{
+    const wsock_options *o = &p->o;
+    if (o->tls && !o->tls->wrap)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.tls lacks its callback: wrap");
+    if (p->url.secure && !o->tls && !(o->flags & WSOCK_CORE_ONLY))
+        wsock__plan_wrong(p, WSOCK_UNSUPPORTED,
+                          "wss:// needs TLS: set options.tls");
+}
+
 static void wsock__check_options(wsock__plan *p)
 {
     const wsock_options *o = &p->o;
@@ -2822,6 +2885,7 @@ static void wsock__check_options(wsock__plan *p)
     wsock__check_extensions(p);
     wsock__check_value(p, "origin", o->origin);
     wsock__check_value(p, "user_agent", o->user_agent);
+    wsock__check_tls(p);
     if (o->memory)
         wsock__check_finite(p);
 }
@@ -3027,7 +3091,7 @@ static void wsock__put_host(wsock__text *t, const wsock__url *u)
     wsock__puts(t, u->ipv6 ? "[" : "");
     wsock__put(t, u->host, u->host_size);
     wsock__puts(t, u->ipv6 ? "]" : "");
-    if (u->port != 80) {
+    if (u->port != wsock__default_port(u)) {
         wsock__puts(t, ":");
         wsock__put_number(t, (size_t)u->port);
     }
@@ -3127,6 +3191,8 @@ static void wsock__plan_make(wsock__plan *p, int role, const char *url,
                           "the role is WSOCK_CLIENT or WSOCK_SERVER");
     if (role == WSOCK_CLIENT || url)
         wsock__url_parse(p, url);
+    else
+        p->url.secure = p->o.tls != NULL; /* a server that is attached */
     if (role == WSOCK_CLIENT && !p->code && p->url.port == 0)
         wsock__plan_wrong(p, WSOCK_INVALID_URL, "the URL's port is 0");
     wsock__defaults(p);
@@ -3158,6 +3224,7 @@ static void wsock__config_init(wsock__config *c, const wsock__plan *p)
     if (c->o.flags & WSOCK_PARTS)
         c->whole_most = WSOCK_UNLIMITED;
     c->port = p->url.port;
+    c->secure = p->url.secure;
     c->system = defaults;
     if (s) {
         c->system = *s;
@@ -4946,23 +5013,30 @@ static int wsock__queue_head(wsock *ws)
 
 static void wsock__threads_close(wsock__loop *l);
 
+static void wsock__handshake_timer(wsock *ws)
+{
+    wsock__timer_start(ws,
+                       ws->role == WSOCK_SERVER ? WSOCK__TIMER_HANDSHAKE
+                                                : WSOCK__TIMER_CONNECT,
+                       ws->config->o.handshake_timeout);
+}
+
 /* The transport is open, or the program takes the first step without one:
  * a client says its head, a server waits for one. */
 static void wsock__begin(wsock *ws)
 {
     uint8_t nonce[16];
     wsock__rare *r;
-    if (ws->phase > WSOCK__PHASE_OPENING)
+    int secured = ws->phase == WSOCK__PHASE_SECURING;
+    if (ws->phase > WSOCK__PHASE_SECURING)
         return;
     if (!ws->io && ws->loop->threaded) { /* one without I/O has one thread */
         wsock__threads_close(ws->loop);
         ws->loop->threaded = 0;
     }
     ws->phase = WSOCK__PHASE_HANDSHAKE;
-    wsock__timer_start(ws,
-                       ws->role == WSOCK_SERVER ? WSOCK__TIMER_HANDSHAKE
-                                                : WSOCK__TIMER_CONNECT,
-                       ws->config->o.handshake_timeout);
+    if (!secured) /* else it has begun with TLS */
+        wsock__handshake_timer(ws);
     if (ws->role == WSOCK_SERVER)
         return;
     r = wsock__rare_get(ws);
@@ -7483,6 +7557,79 @@ static size_t wsock__dial_watches(const wsock__dial *d, wsock_watch *list,
     return n;
 }
 
+/* ------------------------------------------------------------- >>secure --
+ * TLS goes around a transport once that is open: the connection then has
+ * another wsock_io, whose `open` is the handshake.  Nothing else knows of
+ * it. */
+
+/* Where the callbacks of TLS stand: beside those of a transport of the
+ * program's, which wsock_wake() asks still; in a server's loop, where it does
+ * not, in their place.  NULL: no memory. */
+static wsock_io *wsock__secured_io(wsock *ws)
+{
+    if (!ws->loop->shared)
+        return &ws->loop->secured;
+    if (ws->io != &wsock__socket_io) /* see wsock__keep_io() */
+        return (wsock_io *)(uintptr_t)ws->io;
+    return (wsock_io *)wsock__alloc(ws->config, sizeof(wsock_io));
+}
+
+static void wsock__secure(wsock *ws)
+{
+    const wsock__config *c = ws->config;
+    int r = WSOCK_NO_MEMORY;
+    wsock_io *io = wsock__secured_io(ws);
+    ws->phase = WSOCK__PHASE_SECURING;
+    if (io) {
+        if (io != ws->io)
+            *io = *ws->io;
+        io->open = NULL;
+        io->user = ws->io_user;
+        ws->io = io;
+        ws->no_socket = 1;
+        r = c->o.tls->wrap(c->o.tls->user, io, ws->role,
+                           ws->role == WSOCK_CLIENT ? c->host : NULL, &c->o);
+        ws->io_user = io->user;
+    }
+    if (r != WSOCK_OK) {
+        wsock__note(ws, r < 0 ? r : (int)WSOCK_TLS_ERROR,
+                    WSOCK_OPERATION_CONNECT, "TLS cannot begin: %s",
+                    wsock_result_text(r));
+        wsock__done(ws);
+        return;
+    }
+    wsock__handshake_timer(ws);
+    wsock__list_work(ws, WSOCK__WORK_LOOK);
+}
+
+enum { WSOCK__TLS_STEPS = 4 }; /* a step may sign: one or two ms of work */
+
+/* May a handshake go on, or has this round of a server's loop done enough of
+ * them?  A round ends with a look at the kernel, and then those who are
+ * ready, which the old connections are among, come first. */
+static int wsock__may_secure(wsock *ws, unsigned work)
+{
+    wsock__loop *l = ws->loop;
+    if (!l->shared)
+        return 1;
+    if (l->tls_round != l->listings_before)
+        l->tls_steps = 0;
+    l->tls_round = l->listings_before;
+    if (l->tls_steps++ < WSOCK__TLS_STEPS)
+        return 1;
+    wsock__list_work(ws, work | WSOCK__WORK_LOOK);
+    return 0;
+}
+
+/* The transport is open, or TLS over it. */
+static void wsock__transport_open(wsock *ws)
+{
+    if (ws->config->secure && ws->phase < WSOCK__PHASE_SECURING)
+        wsock__secure(ws);
+    else
+        wsock__begin(ws);
+}
+
 /* ------------------------------------------------------------- >>poller --
  * Waiting for many sockets: the kernel's queue (epoll, kqueue) where there
  * is one, else poll(). */
@@ -7492,7 +7639,7 @@ static unsigned wsock__interest(const wsock *ws)
 {
     uint32_t b = ws->bits;
     unsigned wants = 0;
-    if (ws->phase == WSOCK__PHASE_OPENING)
+    if (ws->phase <= WSOCK__PHASE_SECURING)
         return b & WSOCK__WRITE_WANTS_READ ? 1 : 2;
     if (!(b & WSOCK__END_OF_STREAM) &&
         !(b & (ws->phase == WSOCK__PHASE_OPEN ? WSOCK__HELD | WSOCK__PAUSED
@@ -8282,36 +8429,49 @@ static void wsock__dial_timed_out(wsock *ws, unsigned timer)
     wsock__done(ws);
 }
 
-/* The transport cannot be opened. */
+/* The transport cannot be opened, or TLS cannot be had over it. */
 static void wsock__open_failed(wsock *ws)
 {
     const wsock__config *c = ws->config;
     const wsock__dial *d = (const wsock__dial *)ws->io_user;
+    int code = WSOCK_CONNECT_FAILED;
     char what[320];
-    if (ws->io == &wsock__dial_io && d->lookup_code)
+    if (ws->phase == WSOCK__PHASE_SECURING) {
+        code = WSOCK_TLS_ERROR;
+        snprintf(what, sizeof what, "TLS failed");
+    } else if (ws->io == &wsock__dial_io && d->lookup_code) {
         snprintf(what, sizeof what, "no address for the name %.200s",
                  c->host);
-    else
+    } else {
         snprintf(what, sizeof what, "no connection to %.200s port %d",
                  c->host, c->port);
-    wsock__note_io(ws, WSOCK_CONNECT_FAILED, WSOCK_OPERATION_CONNECT, what);
+    }
+    wsock__note_io(ws, code, WSOCK_OPERATION_CONNECT, what);
     wsock__done(ws);
 }
 
-/* Go on opening the transport. */
-static void wsock__opening(wsock *ws)
+/* One step of opening a transport: OK, WANT or error. */
+static int wsock__open_step(wsock *ws)
 {
     const wsock__config *c = ws->config;
     const wsock_io *io = ws->io;
-    int client = ws->role == WSOCK_CLIENT, r = WSOCK_OK;
-    if (io == &wsock__dial_io) {
-        r = wsock__dial_step(ws, (wsock__dial *)ws->io_user);
-    } else if (io->open) {
+    int client = ws->role == WSOCK_CLIENT;
+    if (io == &wsock__dial_io)
+        return wsock__dial_step(ws, (wsock__dial *)ws->io_user);
+    if (!io->open)
+        return WSOCK_OK;
+    if (ws->phase == WSOCK__PHASE_OPENING) {
         wsock__unwatch(ws); /* every step may change its descriptor */
         ws->armed = 0;
-        r = io->open(ws->io_user, client ? c->host : NULL,
-                     client ? c->port : 0);
     }
+    return io->open(ws->io_user, client ? c->host : NULL,
+                    client ? c->port : 0);
+}
+
+/* Go on opening the transport, or with the handshake of TLS. */
+static void wsock__opening(wsock *ws)
+{
+    int r = wsock__open_step(ws);
     ws->bits &= ~(uint32_t)WSOCK__WRITE_WANTS_READ;
     if (r == WSOCK_WANT_READ)
         ws->bits |= WSOCK__WRITE_WANTS_READ;
@@ -8321,9 +8481,9 @@ static void wsock__opening(wsock *ws)
         wsock__open_failed(ws);
         return;
     }
-    if (io == &wsock__dial_io)
+    if (ws->io == &wsock__dial_io)
         wsock__dial_done(ws);
-    wsock__begin(ws);
+    wsock__transport_open(ws);
     wsock__list_work(ws, WSOCK__WORK_READ);
 }
 
@@ -8377,9 +8537,11 @@ static void wsock__hung_up(wsock *ws)
  * current one; reports and parsing follow. */
 static void wsock__turn(wsock *ws, unsigned work)
 {
-    if (ws->phase == WSOCK__PHASE_OPENING)
+    if (ws->phase == WSOCK__PHASE_SECURING && !wsock__may_secure(ws, work))
+        return;
+    if (ws->phase <= WSOCK__PHASE_SECURING)
         wsock__opening(ws);
-    if (ws->phase == WSOCK__PHASE_DONE || ws->phase == WSOCK__PHASE_OPENING)
+    if (ws->phase == WSOCK__PHASE_DONE || ws->phase <= WSOCK__PHASE_SECURING)
         return;
     if (work & WSOCK__WORK_WRITE)
         ws->bits &= ~(uint32_t)(WSOCK__STUCK | WSOCK__WRITE_WANTS_READ);
@@ -8456,7 +8618,7 @@ static int wsock__is_unknown(const wsock *ws)
 static void wsock__leave_slowly(wsock *ws)
 {
     wsock__loop *l = ws->loop;
-    if (ws->out && ws->phase != WSOCK__PHASE_OPENING)
+    if (ws->out && ws->phase > WSOCK__PHASE_SECURING)
         wsock__flush_references(ws);
     if (ws->phase == WSOCK__PHASE_LINGER)
         wsock__linger(ws);
@@ -8505,6 +8667,11 @@ static void wsock__handshake_timed_out(wsock *ws, unsigned timer)
 {
     if (ws->phase == WSOCK__PHASE_OPENING) {
         wsock__dial_timed_out(ws, timer);
+    } else if (ws->phase == WSOCK__PHASE_SECURING) {
+        wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
+                    "TLS was not agreed on within "
+                    "options.handshake_timeout");
+        wsock__done(ws);
     } else if (ws->bits & WSOCK__ASKED) {
         wsock__refuse(ws, 503, "the request was not answered in time");
     } else if (ws->role == WSOCK_SERVER) {
@@ -8769,7 +8936,7 @@ static void wsock__flush_listed(const wsock__loop *l)
 {
     wsock *ws;
     for (ws = l->work_first; ws; ws = ws->work_next)
-        if (ws->out && ws->io && ws->phase > WSOCK__PHASE_OPENING &&
+        if (ws->out && ws->io && ws->phase > WSOCK__PHASE_SECURING &&
             !(ws->bits & WSOCK__STUCK)) {
             wsock__flush(ws);
             wsock__arm(ws);
@@ -10788,7 +10955,7 @@ static int wsock__accept_one(wsock__loop *l, wsock__fd fd)
         wsock_free(ws);
         return -1;
     }
-    wsock__begin(ws);
+    wsock__transport_open(ws);
     return 0;
 }
 
@@ -11049,6 +11216,22 @@ static wsock *wsock__new_home(const wsock *from)
     return NULL;
 }
 
+/* Take over the transport of a connection of a server: a socket, or TLS,
+ * whose callbacks stand in memory of the server's. */
+static void wsock__take_io(wsock *ws, wsock *from)
+{
+    ws->io = from->io;
+    ws->io_user = from->io_user;
+    ws->no_socket = from->no_socket;
+    if (from->no_socket) {
+        ws->loop->secured = *from->io;
+        ws->io = &ws->loop->secured;
+        wsock__release(from->config, (void *)(uintptr_t)from->io,
+                       sizeof *from->io);
+    }
+    from->io = NULL;
+}
+
 /* Move an open connection out of the server into a loop of its own, with
  * options of its own, as it may be used in another thread from now on. */
 static wsock *wsock__detach(wsock *from)
@@ -11067,8 +11250,7 @@ static wsock *wsock__detach(wsock *from)
     }
     wsock__unwatch(from);
     wsock__change_account(from, c);
-    ws->io = from->io;
-    ws->io_user = from->io_user;
+    wsock__take_io(ws, from);
     ws->in = from->in;
     ws->out = from->out;
     ws->rare = from->rare;
@@ -11087,7 +11269,6 @@ static wsock *wsock__detach(wsock *from)
     ws->armed = 1;
     ws->bits |= WSOCK__PENDING_RELEASE;
     wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_LOOK);
-    from->io = NULL;
     from->in = NULL;
     from->out = NULL;
     from->rare = NULL;
@@ -11309,7 +11490,7 @@ static int wsock__can_join(const wsock *ws, const wsock_server *s)
 static int wsock__move_io(wsock *ws)
 {
     wsock_io *copy;
-    if (ws->io != &ws->loop->io)
+    if (ws->io != &ws->loop->io && ws->io != &ws->loop->secured)
         return 1;
     copy = (wsock_io *)wsock__alloc(ws->config, sizeof *copy);
     if (!copy)
@@ -11350,7 +11531,7 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
         return r;
     from = ws->loop;
     to = &s->loop;
-    if (ws->io && ws->phase > WSOCK__PHASE_OPENING)
+    if (ws->io && ws->phase > WSOCK__PHASE_SECURING)
         wsock__flush_references(ws);
     if (ws->rare && ws->rare->head && !ws->rare->kept)
         wsock__keep_head(ws);
