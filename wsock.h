@@ -12471,10 +12471,10 @@ static int wsock__identity_fits(const wsock__identity *id)
     if (!wsock__cert_key(&c, &key) ||
         key.key_type != br_skey_decoder_key_type(&id->key))
         return 0;
-    if (rsa) {
-        n = br_rsa_compute_modulus_get_default()(NULL, rsa);
+    if (rsa) { /* i15: the default one fails for 4096 bits in 0.6 */
+        n = br_rsa_i15_compute_modulus(NULL, rsa);
         return n == key.key.rsa.nlen && n <= sizeof mine &&
-               br_rsa_compute_modulus_get_default()(mine, rsa) == n &&
+               br_rsa_i15_compute_modulus(mine, rsa) == n &&
                memcmp(mine, key.key.rsa.n, n) == 0;
     }
     n = ec->curve == key.key.ec.curve
@@ -12537,6 +12537,7 @@ static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
         wsock__identity_free(c, id);
         return NULL;
     }
+    wrong[0] = 0;
     id->issuer_key = wsock__issuer_key(id);
     if (sessions) {
         id->sessions = (uint8_t *)(id + 1) + room;
