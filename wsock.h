@@ -12,7 +12,8 @@
  * What to give the linker: nothing on Linux, macOS and BSD; on Windows
  * (Vista and later) -lws2_32 -lbcrypt, which MSVC and clang-cl find by
  * themselves.  There the implementation comes before <windows.h> in its file,
- * or WIN32_LEAN_AND_MEAN is defined before that.
+ * or WIN32_LEAN_AND_MEAN is defined before that.  For wss:// also -lbearssl,
+ * and -lcrypt32 on Windows; see TLS.
  *
  * WHAT IT DOES NOT DO (yet): permessage-deflate, proxies, redirects.
  *
@@ -113,6 +114,7 @@
  *     reserved_bits      - RSV bits of your own extensions (0)
  *     tls_ca, tls_cert, tls_key, tls_pins - PEM, or names of files
  *     tls_record         - largest TLS record, bytes (16 KiB)
+ *     tls_session        - where a client keeps its session (nowhere)
  *     tls                - another TLS library than the built-in one
  *     io, system         - your transport; your allocator, clock, random
  *     memory             - a block of yours: then nothing is ever allocated
@@ -214,7 +216,9 @@
  * receive_buffer bounds what it reads, max_message what it assembles (by
  * default receive_buffer), send_limit what it queues.  What cannot fit is
  * refused: 1009 to the peer, WSOCK_TOO_BIG to you.  Zero for receive_buffer,
- * send_limit or max_header means 4 KiB then.
+ * send_limit or max_header means 4 KiB then.  For wss:// tls_ca, tls_cert and
+ * tls_key are to be texts, not files; without tls_ca the authorities of the
+ * process are read, which takes memory that is not the connection's.
  *
  * TLS  With WSOCK_BEARSSL a client's wss:// URL needs nothing more: the
  * certificate is checked, for the URL's host (names and addresses of its
@@ -579,6 +583,16 @@ typedef struct wsock_tls {
     void *user;
 } wsock_tls;
 
+/* What a client keeps of a TLS session, so that the next connection to the
+ * same host and port, with the same tls_ca, tls_cert, tls_pins and flags, can
+ * go on with it, if the server likes: without certificates, signatures, or a
+ * new check of them.  Zero it before its first use; it is read when a
+ * handshake begins and written when one is done, so let no two threads do
+ * that at once.  It holds a secret: zero it when it is not needed any more. */
+typedef struct wsock_tls_session {
+    unsigned char bytes[160];
+} wsock_tls_session;
+
 /* What the library takes from the system.  A NULL callback means the
  * default: malloc and free, the monotonic clock, the OS's secure source.
  * Accepted connections may call theirs from several threads at once. */
@@ -671,6 +685,8 @@ struct wsock_options {
                         * or 4096: for less memory, if the peer agrees
                         * (RFC 6066 4): a client asks for it, and one that
                         * sends larger ones is refused */
+    wsock_tls_session *tls_session; /* client: for a shorter handshake the
+                           * next time (none) */
     const wsock_tls *tls; /* another TLS library (BearSSL, if it was compiled
                            * in with WSOCK_BEARSSL) */
 
@@ -11825,6 +11841,7 @@ enum {
     WSOCK__CHAIN_MOST = 10,     /* and how many */
     WSOCK__ANCHORS = 16,        /* roots that may be meant by a chain */
     WSOCK__KEY_MOST = 2600,     /* DER of a private key: see wsock__key_load */
+    WSOCK__BARREN_MOST = 131072, /* bytes of TLS in which there is no data */
     WSOCK__TLS_SESSIONS = 32768 /* bytes of a server's session cache */
 };
 
@@ -12979,6 +12996,7 @@ typedef struct wsock__bear {
     wsock__chain *chain;       /* until the handshake is done */
     wsock__identity *identity; /* of this connection alone, until then */
     size_t accepted; /* bytes of a write that are encoded, not yet out */
+    size_t barren;   /* bytes that came since the last ones of data */
     int code;        /* BearSSL's */
     uint8_t client;
     uint8_t refused; /* it cannot begin: text tells why */
@@ -13030,7 +13048,8 @@ static int wsock__bear_push(wsock__bear *t)
     return t->broken ? (int)WSOCK_TRANSPORT_ERROR : 0;
 }
 
-/* Read one record or a part of it.  1: something came; WANT or error. */
+/* Read one record or a part of it.  1: something came; WANT or error.  A peer
+ * that sends nothing but empty records does not keep a loop for itself. */
 static int wsock__bear_pull(wsock__bear *t)
 {
     br_ssl_engine_context *e = wsock__bear_engine(t);
@@ -13039,7 +13058,12 @@ static int wsock__bear_pull(wsock__bear *t)
     ptrdiff_t n = t->below.read(t->below.user, to, room);
     if (n > 0 && (size_t)n <= room) {
         br_ssl_engine_recvrec_ack(e, (size_t)n);
-        return 1;
+        t->barren += (size_t)n;
+        if (t->barren <= WSOCK__BARREN_MOST)
+            return 1;
+        snprintf(t->text, sizeof t->text, "the peer sends TLS without end "
+                 "and nothing in it");
+        return WSOCK_TRANSPORT_ERROR;
     }
     if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE)
         return (int)n;
@@ -13155,6 +13179,72 @@ static void wsock__bear_slim(wsock__bear *t)
     t->identity = NULL;
 }
 
+/* ---- sessions of a client: what wsock_tls_session holds */
+
+typedef struct wsock__session {
+    uint8_t key[32]; /* whose it is, and by which checks it came to be */
+    br_ssl_session_parameters it;
+} wsock__session;
+
+typedef char wsock__session_fits[sizeof(wsock__session) <=
+                                         sizeof(wsock_tls_session)
+                                     ? 1 : -1];
+
+static void wsock__session_put(br_sha256_context *hash, const char *text)
+{
+    br_sha256_update(hash, text ? text : "", text ? strlen(text) + 1 : 0);
+    br_sha256_update(hash, text ? "1" : "0", 1);
+}
+
+/* A resumed session checks no certificate: so it is only for the same host
+ * and checks that are no other than those of the connection that made it. */
+static void wsock__session_key(const wsock__bear *t, uint8_t key[32])
+{
+    const wsock_options *o = &t->config->o;
+    const char *const *pins = o->tls_pins;
+    br_sha256_context hash;
+    br_sha256_init(&hash);
+    wsock__session_put(&hash, t->host);
+    wsock__session_put(&hash, o->tls_ca);
+    wsock__session_put(&hash, o->tls_cert);
+    wsock__session_put(&hash, o->flags & WSOCK_UNSAFE_TLS_ACCEPT_ANYONE
+                                  ? "any" : NULL);
+    br_sha256_update(&hash, &t->config->port, sizeof t->config->port);
+    for (; pins && *pins; pins++)
+        wsock__session_put(&hash, *pins);
+    br_sha256_out(&hash, key);
+}
+
+/* 1: there is a session to be resumed. */
+static int wsock__session_take(wsock__bear *t)
+{
+    wsock__session s;
+    uint8_t key[32];
+    int same;
+    if (!t->config->o.tls_session)
+        return 0;
+    memcpy(&s, t->config->o.tls_session, sizeof s);
+    wsock__session_key(t, key);
+    same = s.it.session_id_len > 0 && memcmp(key, s.key, sizeof key) == 0;
+    if (same)
+        br_ssl_engine_set_session_parameters(&t->u.client.eng, &s.it);
+    wsock__wipe(&s, sizeof s);
+    return same;
+}
+
+/* The handshake is done: the next one may be shorter. */
+static void wsock__session_keep(wsock__bear *t)
+{
+    wsock__session s;
+    if (!t->client || !t->config->o.tls_session)
+        return;
+    memset(&s, 0, sizeof s);
+    wsock__session_key(t, s.key);
+    br_ssl_engine_get_session_parameters(&t->u.client.eng, &s.it);
+    memcpy(t->config->o.tls_session, &s, sizeof s);
+    wsock__wipe(&s, sizeof s);
+}
+
 static int wsock__bear_open(void *user, const char *host, int port)
 {
     wsock__bear *t = (wsock__bear *)user;
@@ -13181,7 +13271,9 @@ static int wsock__bear_open(void *user, const char *host, int port)
         if (r < 0)
             return r;
     }
+    wsock__session_keep(t);
     wsock__bear_slim(t);
+    t->barren = 0;
     return WSOCK_OK;
 }
 
@@ -13209,6 +13301,7 @@ static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
                 n = size;
             memcpy(data, from, n);
             br_ssl_engine_recvapp_ack(e, n);
+            t->barren = 0;
             return (ptrdiff_t)n;
         }
         /* An answer that is owed, as an alert or the end of the stream; what
@@ -13489,7 +13582,8 @@ static int wsock__bear_begin_client(wsock__bear *t)
     if (!t->refused &&
         !br_ssl_client_reset(&t->u.client,
                              wsock__host_address(t->host, address)
-                                 ? NULL : t->host, 0)) {
+                                 ? NULL : t->host,
+                             wsock__session_take(t))) {
         t->refused = 1;
         wsock__bear_failed(t);
     }

@@ -741,6 +741,34 @@ TEST(close_with_unread_data)
     free(data);
 }
 
+/* Empty records without end: the connection ends, the loop does not wait. */
+TEST(a_flood_of_empty_records)
+{
+    world w;
+    wsock__bear *t;
+    wsock_event e;
+    long i;
+    guard();
+    world_init(&w, "p256");
+    CHECK_RESULT(world_open(&w, "localhost"), WSOCK_OK);
+    t = (wsock__bear *)w.ws->io_user;
+    for (i = 0; i < 200; i++) { /* as many as may be, then a message */
+        br_ssl_engine_flush(&t->u.client.eng, 1);
+        wsock__bear_push(t);
+    }
+    CHECK_RESULT(echo(w.ws, (const uint8_t *)"hello", 5), WSOCK_OK);
+    for (i = 0; i < 8000; i++) {
+        br_ssl_engine_flush(&t->u.client.eng, 1);
+        wsock__bear_push(t);
+    }
+    CHECK_INT(wsock_poll(w.peer.ws, &e, 0), 1);
+    CHECK_INT(e.type, WSOCK_EVENT_CLOSE);
+    CHECK_STR(wsock_error_text(w.peer.ws), "the connection was lost: the peer "
+              "sends TLS without end and nothing in it");
+    CHECK_RESULT(wsock_error(w.peer.ws), WSOCK_TLS_ERROR);
+    world_end(&w);
+}
+
 /* ------------------------------------------------------------- memory -- */
 
 /* Everything lies in options.memory, in both roles. */
@@ -814,7 +842,7 @@ TEST(secrets_are_wiped)
     free(cert);
 }
 
-/* ------------------------------------------------------------------ roots -- */
+/* ----------------------------------------------------------------- roots -- */
 
 /* All of the system's bundle can be used. */
 TEST(the_systems_roots)
@@ -899,7 +927,7 @@ static void *serve(void *user)
     wsock_event e;
     while (wsock_server_poll(loop_server, &e, WSOCK_NEVER) >= 0) {
         if (e.type == WSOCK_EVENT_MESSAGE)
-            CHECK_RESULT(wsock_send(e.ws, e.kind, e.data, e.size), WSOCK_OK);
+            wsock_send(e.ws, e.kind, e.data, e.size);
         if (e.type == WSOCK_EVENT_CLOSE)
             wsock_server_close(loop_server);
     }
@@ -910,6 +938,7 @@ typedef struct sender {
     wsock *ws;
     int count;
     uint8_t *data;
+    int failed;
 } sender;
 
 static void *send_all(void *user)
@@ -917,8 +946,7 @@ static void *send_all(void *user)
     sender *s = (sender *)user;
     int i;
     for (i = 0; i < s->count; i++)
-        CHECK_RESULT(wsock_send(s->ws, WSOCK_BINARY, s->data, 50000),
-                     WSOCK_OK);
+        s->failed |= wsock_send(s->ws, WSOCK_BINARY, s->data, 50000);
     return user;
 }
 
@@ -947,6 +975,7 @@ TEST(two_threads)
     s.ws = wsock_connect(url, &o);
     CHECK_STR(wsock_error_text(s.ws), "no failure");
     s.count = net_small(400, 40);
+    s.failed = 0;
     s.data = test_pattern(50000);
     pthread_create(&sending, NULL, send_all, &s);
     for (i = 0; i < s.count; i++) {
@@ -965,6 +994,7 @@ TEST(two_threads)
             break;
     }
     pthread_join(sending, NULL);
+    CHECK_RESULT(s.failed, WSOCK_OK);
     CHECK_RESULT(wsock_close(s.ws, 1000, "bye"), WSOCK_OK);
     pthread_join(server, NULL);
     wsock_free(s.ws);
@@ -973,6 +1003,74 @@ TEST(two_threads)
 }
 
 #endif
+
+/* The session that a connection over sockets ends up with; `resumed` tells
+ * whether a certificate was looked at. */
+static int resumes(wsock_server *server, wsock_options *o, const char *host)
+{
+    char url[64];
+    wsock *ws;
+    wsock_event e;
+    const wsock__bear *t;
+    int turns, opened = 0, seen = 0;
+    snprintf(url, sizeof url, "wss://%s:%d/", host, wsock_server_port(server));
+    ws = wsock_connect(url, o);
+    for (turns = 0; turns < 100000 && !opened; turns++) {
+        while (wsock_server_poll(server, &e, 0) > 0)
+            continue;
+        t = ws->phase == WSOCK__PHASE_SECURING
+                ? (const wsock__bear *)ws->io_user : NULL;
+        if (t && t->chain)
+            seen |= t->chain->count;
+        opened = wsock_poll(ws, &e, 0) > 0;
+    }
+    CHECK_INT(e.type, WSOCK_EVENT_OPEN);
+    wsock_free(ws);
+    return !seen;
+}
+
+TEST(sessions_are_resumed)
+{
+    static const char *pins[2];
+    wsock_tls_session session, empty;
+    wsock_options o;
+    wsock_server *server;
+    char *pin = text_of(file("rsa", ".pin"));
+    guard();
+    memset(&session, 0, sizeof session);
+    memset(&empty, 0, sizeof empty);
+    memset(&o, 0, sizeof o);
+    o.tls_cert = file("rsa", ".pem");
+    o.tls_key = file("rsa", ".key");
+    server = wsock_listen("wss://127.0.0.1:0/", &o);
+    memset(&o, 0, sizeof o);
+    o.tls_ca = file("ca", ".pem");
+    o.flags = WSOCK_NONBLOCKING;
+    o.connect_timeout = o.handshake_timeout = WSOCK_NEVER;
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 0);
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 0); /* kept nowhere */
+    o.tls_session = &session;
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 0);
+    CHECK(memcmp(&session, &empty, sizeof empty) != 0);
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 1);
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 1);
+    /* Another host, or another check: from the start. */
+    CHECK_INT(resumes(server, &o, "localhost"), 0);
+    CHECK_INT(resumes(server, &o, "localhost"), 1);
+    pins[0] = pin;
+    o.tls_pins = pins;
+    CHECK_INT(resumes(server, &o, "localhost"), 0);
+    CHECK_INT(resumes(server, &o, "localhost"), 1);
+    o.flags |= WSOCK_UNSAFE_TLS_ACCEPT_ANYONE;
+    CHECK_INT(resumes(server, &o, "localhost"), 0);
+    o.flags &= ~(unsigned)WSOCK_UNSAFE_TLS_ACCEPT_ANYONE;
+    CHECK_INT(resumes(server, &o, "localhost"), 0);
+    o.tls_ca = file("cas", ".pem");
+    CHECK_INT(resumes(server, &o, "localhost"), 0);
+    CHECK_INT(resumes(server, &o, "localhost"), 1);
+    wsock_server_free(server);
+    free(pin);
+}
 
 /* A connection that is accepted outlives its server, and takes the account
  * of its memory along. */
@@ -1039,6 +1137,8 @@ static const test_case tests[] = {
     TEST_ENTRY(a_cut_stream_is_told),
     TEST_ENTRY(a_changed_record_is_noticed),
     TEST_ENTRY(close_with_unread_data),
+    TEST_ENTRY(a_flood_of_empty_records),
+    TEST_ENTRY(sessions_are_resumed),
     TEST_ENTRY(wss_in_a_block),
     TEST_ENTRY(secrets_are_wiped),
     TEST_ENTRY(the_systems_roots),

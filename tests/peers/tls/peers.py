@@ -5,7 +5,9 @@
 PKI has the certificates, WORK the programs.  Every case prints a line when it
 fails; the last one counts."""
 import asyncio
+import base64
 import contextlib
+import hashlib
 import os
 import re
 import signal
@@ -63,9 +65,12 @@ def child(*command):
     p = subprocess.Popen(command, stdout=subprocess.PIPE,
                          stderr=subprocess.STDOUT,
                          stdin=subprocess.PIPE)
+    guard = threading.Timer(LIMIT, p.kill)
+    guard.start()
     try:
         yield p
     finally:
+        guard.cancel()
         p.kill()
         p.wait()
         p.stdout.close()
@@ -266,7 +271,42 @@ def a_client_certificate():
             "certificate of options.tls_cert")
 
 
+def accept_of(head):
+    key = re.search(rb"(?i)sec-websocket-key: (\S+)", head).group(1)
+    digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11")
+    return base64.b64encode(digest.digest())
+
+
 # ------------------------------------------------- peers that misbehave --
+
+@case
+def renegotiation_is_refused_to_a_server():
+    """s_server's page is typed by us: a handshake, then its command R."""
+    port = free_port()
+    with child("openssl", "s_server", "-accept", "127.0.0.1:%d" % port,
+               "-cert", pki("p256.pem"), "-key", pki("p256.key"),
+               "-tls1_2") as p:
+        while b"ACCEPT" not in p.stdout.readline():
+            equal("s_server", p.poll(), None)
+        with child(os.path.join(WORK, "wscat"), *TRUST, "--wait", "60",
+                   "wss://localhost:%d/" % port) as ours:
+            head = b""
+            while b"Sec-WebSocket-Key" not in head:
+                head += p.stdout.readline()
+            p.stdin.write(b"HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\n"
+                          b"Connection: Upgrade\r\nSec-WebSocket-Accept: "
+                          + accept_of(head) + b"\r\n\r\n")
+            p.stdin.flush()
+            has("wscat", ours.stdout.readline().decode(), "connected")
+            p.stdin.write(b"R\n")
+            p.stdin.flush()
+            text = line = "-"
+            while line and "CLOSED" not in line:
+                line = p.stdout.readline().decode("utf-8", "replace")
+                text += line
+    has("s_server", text, "no renegotiation")
+
+
 
 @case
 def a_cut_stream_is_told():
