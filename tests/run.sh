@@ -196,6 +196,7 @@ install_all() {
     /usr/bin/python3 -c 'import cryptography' 2>/dev/null ||
         wanted="$wanted python3-cryptography"
     have openssl || wanted="$wanted openssl"
+    [ -e /usr/include/openssl/ssl.h ] || wanted="$wanted libssl-dev"
     [ -e /etc/ssl/certs/ca-certificates.crt ] ||
         wanted="$wanted ca-certificates"
     have chromium || wanted="$wanted chromium"
@@ -434,6 +435,12 @@ suite_examples() {
             continue
         fi
         case $line in
+        *-lssl*)
+            if ! echo '#include <openssl/ssl.h>' | cc -E - >/dev/null 2>&1
+            then
+                missing "$f" "no OpenSSL (libssl-dev)"
+                continue
+            fi ;;
         *-luv*)
             if ! echo '#include <uv.h>' | cc -E - >/dev/null 2>&1; then
                 missing "$f" "no libuv (libuv1-dev)"

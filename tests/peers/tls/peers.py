@@ -463,6 +463,47 @@ def wscat_talks():
                            status=0), "\none\ntwo\n")
 
 
+# ------------------------------------- another library behind options.tls --
+
+LATEST = ssl.TLSVersion.TLSv1_3
+
+
+@case
+def openssl_plugged_in_as_a_server():
+    async def talk(port):
+        context = client_context()
+        context.minimum_version = LATEST
+        async with websockets.connect("wss://localhost:%d/" % port,
+                                      ssl=context, max_size=None) as ws:
+            for size in SIZES:
+                data = os.urandom(size)
+                await ws.send(data)
+                equal("echo of %d" % size, await ws.recv() == data, True)
+
+    port = free_port()
+    with child(os.path.join(WORK, "tls_openssl"), "serve", pki("chain.pem"),
+               pki("chain.key"), str(port)) as p:
+        has("tls_openssl", p.stdout.readline().decode(), "listening")
+        asyncio.run(asyncio.wait_for(talk(port), LIMIT))
+        equal("wscat", wscat(port, *TRUST, "--wait", "1", data=b"one\n",
+                             status=0), 'wscat: connected\none\n'
+              'wscat: closed with 1000 ""\n')
+        equal("itself", program("tls_openssl", "wss://localhost:%d/" % port,
+                                pki("cas.pem"), status=0), "hello\n")
+
+
+@case
+def openssl_plugged_in_as_a_client():
+    for name, line in (("rsa", None), ("chain", None),
+                       ("wrong_name", "hostname mismatch"),
+                       ("expired", "certificate has expired"),
+                       ("self_signed", "self-signed certificate")):
+        with s_server(name, "-tls1_3") as port:
+            has(name, program("tls_openssl", "wss://localhost:%d/" % port,
+                              pki("ca.pem"), status=1),
+                "TLS failed: the certificate: " + line if line else "200")
+
+
 # ------------------------------------------------------------- node's ws --
 
 def node_client():

@@ -26,6 +26,10 @@ for name in echo_server echo_client wscat; do
         { fail "build of $name"; finish; }
     passed=$((passed + 1))
 done
+${CC:-cc} -std=gnu99 -O1 -g -Wall -Wextra -Werror -o "$work/tls_openssl" \
+    "$root/examples/tls_openssl.c" -lssl -lcrypto ||
+    { fail "build of tls_openssl (libssl-dev)"; finish; }
+passed=$((passed + 1))
 
 if [ -n "$install" ] && [ ! -d "$store/node_modules/ws" ] &&
     command -v npm >/dev/null 2>&1; then
