@@ -524,7 +524,8 @@ typedef struct wsock_io {
     ptrdiff_t (*read)(void *user, void *data, size_t size);
     /* Write a gather list (count at least 1, sizes above 0).  Returns the
      * bytes taken, which may be fewer; WANT or error.  After WANT the next
-     * call offers the same bytes again, perhaps more, perhaps elsewhere. */
+     * call offers the same bytes again, perhaps more, perhaps elsewhere;
+     * after a count, other ones may follow those that were taken. */
     ptrdiff_t (*write)(void *user, const wsock_buf *bufs, size_t count);
     /* Nothing more will be written: shut the write side.  0, WANT, error.
      * NULL: nothing to do. */
@@ -13323,24 +13324,15 @@ static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
 
 /* Encode what fits into a record.  0: the engine takes nothing now. */
 static size_t wsock__bear_encode(br_ssl_engine_context *e,
-                                 const wsock_buf *bufs, size_t count,
-                                 size_t skip)
+                                 const wsock_buf *bufs, size_t count)
 {
     size_t room, taken = 0, i;
     unsigned char *to = br_ssl_engine_sendapp_buf(e, &room);
     for (i = 0; to && i < count && taken < room; i++) {
         size_t n = bufs[i].size;
-        const uint8_t *from = (const uint8_t *)bufs[i].data;
-        if (skip >= n) {
-            skip -= n;
-            continue;
-        }
-        from += skip;
-        n -= skip;
-        skip = 0;
         if (n > room - taken)
             n = room - taken;
-        memcpy(to + taken, from, n);
+        memcpy(to + taken, bufs[i].data, n);
         taken += n;
     }
     if (taken) {
@@ -13350,26 +13342,29 @@ static size_t wsock__bear_encode(br_ssl_engine_context *e,
     return taken;
 }
 
-/* What is encoded counts as written once it is out: until then the same bytes
- * are offered again. */
+/* One record a call.  What is encoded counts as written once it is out: until
+ * then the same bytes are offered again.  (Nothing behind what is counted may
+ * be encoded: after a count other bytes may come next.) */
 static ptrdiff_t wsock__bear_write(void *user, const wsock_buf *bufs,
                                    size_t count)
 {
     wsock__bear *t = (wsock__bear *)user;
     br_ssl_engine_context *e = wsock__bear_engine(t);
-    size_t sum = 0;
-    for (;;) {
-        int r = wsock__bear_push(t);
-        if (r < 0)
-            return sum && r != WSOCK_TRANSPORT_ERROR ? (ptrdiff_t)sum : r;
-        sum += t->accepted;
-        t->accepted = 0;
+    size_t taken;
+    int r = wsock__bear_push(t);
+    if (r == 0 && !t->accepted) {
         if (br_ssl_engine_current_state(e) & BR_SSL_CLOSED)
             return wsock__bear_failed(t);
-        t->accepted = wsock__bear_encode(e, bufs, count, sum);
+        t->accepted = wsock__bear_encode(e, bufs, count);
         if (!t->accepted)
-            return sum ? (ptrdiff_t)sum : (ptrdiff_t)WSOCK_WANT_READ;
+            return WSOCK_WANT_READ;
+        r = wsock__bear_push(t);
     }
+    if (r < 0)
+        return r;
+    taken = t->accepted;
+    t->accepted = 0;
+    return (ptrdiff_t)taken;
 }
 
 /* Say close_notify.  Unread data is taken first: BearSSL 0.6 does not come

@@ -741,6 +741,72 @@ TEST(close_with_unread_data)
     free(data);
 }
 
+/* A record that is larger than was agreed on. */
+TEST(a_record_above_the_agreed_size)
+{
+    world w;
+    wsock_status got;
+    char text[8];
+    guard();
+    world_init(&w, "p256");
+    w.client.tls_record = 512;
+    CHECK_RESULT(world_open(&w, "localhost"), WSOCK_OK);
+    bytes_put(&w.link.end[0].in, "\x17\x03\x03\x20\x00", 5);
+    CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got),
+                 WSOCK_TLS_ERROR);
+    CHECK_INT(wsock_why(w.ws)->tls_code, BR_ERR_TOO_LARGE);
+    CHECK_STR(wsock_error_text(w.ws),
+              "the connection was lost: the peer's record is larger than "
+              "options.tls_record allows (BearSSL's error 6)");
+    world_end(&w);
+}
+
+/* A Pong that waits goes in front of the next message as soon as the one
+ * before is taken: what stands encoded by then must not be counted for it. */
+TEST(a_pong_between_records)
+{
+    enum { MESSAGES = 40, SIZE = 508 }; /* a frame is a record, and a queue's
+                                         * pieces end with a record */
+    size_t capacity;
+    for (capacity = 100; capacity < 3000; capacity += test_step(1) * 57) {
+        world w;
+        uint8_t *data = test_pattern(SIZE), text[600];
+        wsock_status got;
+        int i, r = WSOCK_OK, messages = 0, pongs = 0;
+        test_note("capacity %lu", (unsigned long)capacity);
+        guard();
+        world_init(&w, "p256");
+        w.client.tls_record = w.server.tls_record = 512;
+        w.client.flags = WSOCK_CONTROL;
+        CHECK_RESULT(world_open(&w, "localhost"), WSOCK_OK);
+        w.link.end[1].capacity = capacity; /* what the server may write */
+        for (i = 0; i < MESSAGES; i++)
+            CHECK_RESULT(wsock_send(w.peer.ws, WSOCK_BINARY, data, SIZE),
+                         WSOCK_OK);
+        test_peer_pump(&w.peer);
+        for (i = 0; i < 40; i++)
+            CHECK_RESULT(wsock_send(w.ws, WSOCK_PING, data, 100), WSOCK_OK);
+        CHECK_RESULT(wsock_send(w.ws, WSOCK_PING, "last", 4), WSOCK_OK);
+        test_peer_pump(&w.peer);
+        while (r == WSOCK_OK && messages < MESSAGES) {
+            r = wsock_receive(w.ws, text, sizeof text, &got);
+            if (r == WSOCK_OK && got.kind == WSOCK_BINARY) {
+                messages++;
+                CHECK_BYTES(text, got.bytes, data, SIZE);
+            }
+            pongs += r == WSOCK_OK && got.kind == WSOCK_PONG
+                     && got.bytes == 4 && !memcmp(text, "last", 4);
+        }
+        CHECK_RESULT(r, WSOCK_OK);
+        CHECK_STR(wsock_error_text(w.ws), "no failure");
+        CHECK_INT(pongs, 1);
+        free(data);
+        world_end(&w);
+        if (test_state.in_this_test > 6)
+            break;
+    }
+}
+
 /* Empty records without end: the connection ends, the loop does not wait. */
 TEST(a_flood_of_empty_records)
 {
@@ -1137,6 +1203,8 @@ static const test_case tests[] = {
     TEST_ENTRY(a_cut_stream_is_told),
     TEST_ENTRY(a_changed_record_is_noticed),
     TEST_ENTRY(close_with_unread_data),
+    TEST_ENTRY(a_record_above_the_agreed_size),
+    TEST_ENTRY(a_pong_between_records),
     TEST_ENTRY(a_flood_of_empty_records),
     TEST_ENTRY(sessions_are_resumed),
     TEST_ENTRY(wss_in_a_block),
