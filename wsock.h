@@ -733,8 +733,8 @@ WSOCK_API wsock *wsock_new(int role, const char *url,
 WSOCK_API int wsock_dial(wsock *ws);
 
 /* wsock_attach() -- run a connection over a transport of yours, then shake
- * hands, in either role: for a wss:// URL, and for a server with options.tls,
- * first as TLS.
+ * hands, in either role: for a wss:// URL, and for a server with tls_cert or
+ * options.tls, first as TLS.
  *   io  in  copied; a blocking handle needs its fd or wait.  Its `close` is
  *           called once, at the latest by wsock_free(), also when the
  *           handshake fails

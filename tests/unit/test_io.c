@@ -1586,6 +1586,10 @@ TEST(wss_urls_are_checked)
     server = wsock_listen("wss://127.0.0.1:0/", &o);
     CHECK_RESULT(wsock_server_error(server), WSOCK_UNSUPPORTED);
     CHECK_INT(wsock_server_why(server)->phase, WSOCK_PHASE_SETUP);
+    CHECK_STR(wsock_server_why(server)->text,
+              "wss:// needs TLS: define WSOCK_BEARSSL where the "
+              "implementation is and link BearSSL (-lbearssl), or set "
+              "options.tls");
     wsock_server_free(server);
     o.tls = &empty;
     ws = wsock_new(WSOCK_CLIENT, "wss://h/", &o);

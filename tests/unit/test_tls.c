@@ -1185,7 +1185,53 @@ TEST(accepted_connections)
     CHECK_NO_LEAK(&system);
 }
 
+/* A client in a server's loop: its memory is its own, and all is given back
+ * whichever of the two ends first. */
+TEST(added_connections)
+{
+    int server_first;
+    for (server_first = 0; server_first < 2; server_first++) {
+        test_system system;
+        wsock_options o;
+        wsock_server *server;
+        wsock *client;
+        wsock_event e;
+        char url[64];
+        int turns, echoed = 0;
+        guard();
+        test_system_init(&system);
+        memset(&o, 0, sizeof o);
+        o.system = &system.system;
+        o.tls_cert = file("rsa", ".pem");
+        o.tls_key = file("rsa", ".key");
+        o.tls_ca = file("ca", ".pem");
+        o.flags = WSOCK_NONBLOCKING;
+        server = wsock_listen("wss://127.0.0.1:0/", &o);
+        snprintf(url, sizeof url, "wss://127.0.0.1:%d/",
+                 wsock_server_port(server));
+        client = wsock_connect(url, &o);
+        CHECK_RESULT(wsock_server_add(server, client), WSOCK_OK);
+        for (turns = 0; turns < 100000 && !echoed; turns++) {
+            if (wsock_server_poll(server, &e, 0) <= 0)
+                continue;
+            if (e.type == WSOCK_EVENT_OPEN && e.ws == client)
+                wsock_send(client, WSOCK_TEXT, "hello", 5);
+            if (e.type == WSOCK_EVENT_MESSAGE && e.ws != client)
+                wsock_send(e.ws, e.kind, e.data, e.size);
+            echoed = e.type == WSOCK_EVENT_MESSAGE && e.ws == client;
+        }
+        CHECK(echoed);
+        if (server_first)
+            wsock_server_free(server);
+        wsock_free(client);
+        if (!server_first)
+            wsock_server_free(server);
+        CHECK_NO_LEAK(&system);
+    }
+}
+
 static const test_case tests[] = {
+    TEST_ENTRY(added_connections),
     TEST_ENTRY(blocking_over_the_memory_pair),
     TEST_ENTRY(small_records),
     TEST_ENTRY(polled_over_the_memory_pair),
