@@ -11928,20 +11928,22 @@ static int wsock__is_pem(const char *option)
     return strstr(option, "-----BEGIN") != NULL;
 }
 
-/* The size of a file; -1: it cannot be read, see errno. */
-static long wsock__file_open(const char *name, FILE **file)
+/* A file and its size; NULL: it cannot be read, see errno. */
+static FILE *wsock__file_open(const char *name, size_t *size)
 {
-    long size = -1;
-    *file = fopen(name, "rb");
-    if (!*file)
-        return -1;
-    if (fseek(*file, 0, SEEK_END) == 0)
-        size = ftell(*file);
-    if (size > 0 && size < 1 << 26 && fseek(*file, 0, SEEK_SET) == 0)
-        return size;
-    fclose(*file);
+    FILE *file = fopen(name, "rb");
+    long n = -1;
+    if (!file)
+        return NULL;
+    if (fseek(file, 0, SEEK_END) == 0)
+        n = ftell(file);
+    if (n > 0 && n < 1 << 26 && fseek(file, 0, SEEK_SET) == 0) {
+        *size = (size_t)n;
+        return file;
+    }
+    fclose(file);
     errno = EINVAL;
-    return -1;
+    return NULL;
 }
 
 /* ---- DER (X.690): only as much as is needed to find the parts of a
@@ -12269,14 +12271,14 @@ static void wsock__roots_system(wsock__roots *r)
 
 static int wsock__roots_file(wsock__roots *r, const char *name)
 {
-    FILE *file;
-    long size = wsock__file_open(name, &file);
-    if (size < 0)
+    size_t size = 0;
+    FILE *file = wsock__file_open(name, &size);
+    if (!file)
         return 0;
-    r->der = (uint8_t *)malloc((size_t)size);
-    if (r->der && fread(r->der, 1, (size_t)size, file) == (size_t)size) {
-        r->room = (size_t)size;
-        wsock__roots_add(r, (const char *)r->der, (size_t)size);
+    r->der = (uint8_t *)malloc(size);
+    if (r->der && fread(r->der, 1, size, file) == size) {
+        r->room = size;
+        wsock__roots_add(r, (const char *)r->der, size);
         /* DER is shorter than the text that it has replaced. */
         if (r->size) {
             uint8_t *less = (uint8_t *)realloc(r->der, r->size);
@@ -12380,24 +12382,23 @@ static int wsock__text_get(const wsock__load *l, const char *option,
                            wsock__pem_text *t)
 {
     FILE *file;
-    long size;
+    int good;
     t->owned = NULL;
     t->text = option;
     t->size = strlen(option);
     if (wsock__is_pem(option))
         return 1;
-    size = wsock__file_open(option, &file);
-    if (size < 0) {
+    file = wsock__file_open(option, &t->size);
+    if (!file) {
         snprintf(l->wrong, 160, "options.%s: %.80s: %s", l->option, option,
                  strerror(errno));
         return 0;
     }
-    t->size = (size_t)size;
     t->owned = (uint8_t *)wsock__tls_alloc(l->c, t->size);
     t->text = (const char *)t->owned;
-    size = t->owned && fread(t->owned, 1, t->size, file) == t->size;
+    good = t->owned && fread(t->owned, 1, t->size, file) == t->size;
     fclose(file);
-    if (size)
+    if (good)
         return 1;
     wsock__tls_release(l->c, t->owned, t->size);
     snprintf(l->wrong, 160, "options.%s: %.80s cannot be read, or there is no "
