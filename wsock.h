@@ -12279,10 +12279,10 @@ static int wsock__roots_file(wsock__roots *r, const char *name)
     if (r->der && fread(r->der, 1, size, file) == size) {
         r->room = size;
         wsock__roots_add(r, (const char *)r->der, size);
-        /* DER is shorter than the text that it has replaced. */
-        if (r->size) {
-            uint8_t *less = (uint8_t *)realloc(r->der, r->size);
-            r->der = less ? less : r->der;
+        if (r->size) { /* DER is shorter than the text it has replaced */
+            void *less = realloc(r->der, r->size);
+            if (less)
+                r->der = (uint8_t *)less;
         }
     }
     fclose(file);

@@ -623,6 +623,8 @@ tls_builds() {
         have g++ && job "BearSSL, g++ $set" "g++ -x c++ -std=c++11 $warnings \
             $set -DWSOCK_BEARSSL -fsyntax-only $p"
     done
+    job "BearSSL under -fanalyzer" "gcc -std=c99 -O1 -fanalyzer -Werror \
+        -DWSOCK_BEARSSL -c -o /dev/null $p"
     # For other systems there is only the header, by itself.
     mkdir -p "$work/tls/include"
     cp /usr/include/bearssl/*.h "$work/tls/include/"
