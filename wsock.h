@@ -668,8 +668,9 @@ struct wsock_options {
                              * stand in the first frame of one */
 
     /* TLS, for wss:// URLs.  Texts are PEM, or the name of a file with it (a
-     * text contains "-----BEGIN"); they are borrowed.  With `tls` set they
-     * are that library's to heed. */
+     * text contains "-----BEGIN"); they are borrowed, and read when the
+     * handshake begins, those of a server once, by wsock_listen().  With
+     * `tls` set they are that library's to heed. */
     const char *tls_ca;   /* client: the authorities that are trusted, instead
                            * of SSL_CERT_FILE's or the system's */
     const char *tls_cert; /* our certificate and those that lead to the
@@ -1020,9 +1021,11 @@ WSOCK_API const char *wsock_result_text(int result);
  *   url      in  "ws://127.0.0.1:9001/"; port 0: any free one, see
  *                wsock_server_port(); "ws://0.0.0.0:.." or "ws://[::]:..":
  *                every address.  Its path does not matter
- *   options  in  of the server and of all its connections; NULL: defaults
- * Returns  a handle that may be asked wsock_server_why(); NULL only when
- *          memory is out.   Blocks: for a name look-up. */
+ *   options  in  of the server and of all its connections; NULL: defaults.
+ *                wss:// needs tls_cert and tls_key, or tls
+ * Returns  a handle that may be asked wsock_server_why() (WSOCK_TLS_ERROR:
+ *          the certificate or its key cannot be used); NULL only when memory
+ *          is out.   Blocks: for a name look-up. */
 WSOCK_API wsock_server *wsock_listen(const char *url,
                                      const wsock_options *options);
 

@@ -622,6 +622,36 @@ TEST(no_handshake_without_entropy)
     world_end(&w);
 }
 
+/* A polled connection is closed, or freed, between two flights. */
+TEST(close_during_the_handshake)
+{
+    int how;
+    for (how = 0; how < 3; how++) {
+        world w;
+        wsock_event e;
+        test_note("way %d", how);
+        world_init(&w, "p256");
+        w.client.flags = WSOCK_NONBLOCKING;
+        CHECK_RESULT(world_open(&w, "localhost"), WSOCK_OK);
+        CHECK_INT(wsock_poll(w.ws, &e, 0), 0);
+        CHECK(w.link.end[1].in.size > 0); /* the hello is out */
+        CHECK_RESULT(wsock_send(w.ws, WSOCK_TEXT, "x", 1),
+                     WSOCK_INVALID_OPERATION);
+        CHECK_RESULT(wsock_flush(w.ws), WSOCK_INVALID_OPERATION);
+        if (how < 2) {
+            CHECK_RESULT(how ? wsock_abort(w.ws)
+                             : wsock_close(w.ws, 1000, ""), WSOCK_OK);
+            CHECK_INT(wsock_poll(w.ws, &e, 0), 1);
+            CHECK_INT(e.type, WSOCK_EVENT_CLOSE);
+            CHECK_RESULT(e.why->code,
+                         how ? WSOCK_ABORTED : WSOCK_CANCELLED);
+            CHECK_INT(e.why->phase, WSOCK_PHASE_TLS);
+            CHECK_INT(w.link.end[0].closed, 1);
+        }
+        world_end(&w);
+    }
+}
+
 /* What is not TLS, from either side. */
 TEST(garbage)
 {
@@ -1000,6 +1030,45 @@ static void *serve(void *user)
     return user;
 }
 
+static void *dial(void *user)
+{
+    wsock_dial((wsock *)user);
+    return user;
+}
+
+/* A server that takes the hello and says nothing: another thread ends the
+ * wait. */
+TEST(a_handshake_is_cancelled)
+{
+    wsock_options o;
+    pthread_t thread;
+    bytes hello = { 0 };
+    char url[64];
+    wsock *ws;
+    int fd = raw_listen("127.0.0.1", 0, 1), other;
+    guard();
+    memset(&o, 0, sizeof o);
+    o.handshake_timeout = WSOCK_NEVER;
+    o.tls_ca = file("ca", ".pem");
+    snprintf(url, sizeof url, "wss://127.0.0.1:%d/", net_port(fd));
+    ws = wsock_new(WSOCK_CLIENT, url, &o);
+    pthread_create(&thread, NULL, dial, ws);
+    other = accept(fd, NULL, NULL);
+    raw_wait(other);
+    CHECK_INT(raw_read(other, &hello), 0);
+    if (!CHECK(hello.size > 0))
+        return;
+    CHECK_INT(hello.data[0], 22); /* a record of the handshake */
+    CHECK_RESULT(wsock_cancel(ws), WSOCK_OK);
+    pthread_join(thread, NULL);
+    CHECK_RESULT(wsock_error(ws), WSOCK_CANCELLED);
+    CHECK_INT(wsock_why(ws)->phase, WSOCK_PHASE_TLS);
+    wsock_free(ws);
+    bytes_free(&hello);
+    close(other);
+    close(fd);
+}
+
 typedef struct sender {
     wsock *ws;
     int count;
@@ -1245,6 +1314,7 @@ static const test_case tests[] = {
     TEST_ENTRY(keys_of_every_form),
     TEST_ENTRY(options_are_checked),
     TEST_ENTRY(no_handshake_without_entropy),
+    TEST_ENTRY(close_during_the_handshake),
     TEST_ENTRY(garbage),
     TEST_ENTRY(a_cut_stream_is_told),
     TEST_ENTRY(a_changed_record_is_noticed),
@@ -1260,6 +1330,7 @@ static const test_case tests[] = {
     TEST_ENTRY(malformed_certificates),
 #if !defined(WSOCK_NO_THREADS)
     TEST_ENTRY(two_threads),
+    TEST_ENTRY(a_handshake_is_cancelled),
 #endif
     TEST_ENTRY(accepted_connections)
 };
