@@ -12,10 +12,10 @@
  * What to give the linker: nothing on Linux, macOS and BSD; on Windows
  * (Vista and later) -lws2_32 -lbcrypt, which MSVC and clang-cl find by
  * themselves.  There the implementation comes before <windows.h> in its file,
- * or WIN32_LEAN_AND_MEAN is defined before that.
+ * or WIN32_LEAN_AND_MEAN is defined before that.  For wss:// also -lbearssl,
+ * and -lcrypt32 on Windows; see TLS.
  *
- * WHAT IT DOES NOT DO (yet): wss:// (TLS), permessage-deflate, proxies,
- * redirects.
+ * WHAT IT DOES NOT DO (yet): permessage-deflate, proxies, redirects.
  *
  * THE SMALLEST CLIENT
  *
@@ -82,6 +82,7 @@
  *                      |  >>connection      I/O around the core
  *                      |  >>core            handshake, frames, closing
  *                      |  >>http  >>frame  >>utf8
+ *                      |  >>secure          TLS, for wss://   >>bearssl
  *         wsock_io callbacks: yours, or the system's sockets   >>sockets
  *
  * Every name above is an anchor: search this file for ">>name".
@@ -91,7 +92,7 @@
  *     flags              - WSOCK_NONBLOCKING and others (0)
  *     lookup_timeout     - name look-up, ms (10,000)
  *     connect_timeout    - TCP connection, ms (10,000)
- *     handshake_timeout  - HTTP exchange, ms, either role (10,000)
+ *     handshake_timeout  - TLS and HTTP exchange, ms, either role (10,000)
  *     send_timeout       - one blocking send, ms (30,000)
  *     receive_timeout    - one blocking receive, ms (WSOCK_NEVER)
  *     close_timeout      - waiting for the peer's Close, ms (10,000)
@@ -111,6 +112,10 @@
  *     poll_bytes         - bytes read between two of them (16 MiB)
  *     headers, subprotocols, extensions, origins, origin, user_agent
  *     reserved_bits      - RSV bits of your own extensions (0)
+ *     tls_ca, tls_cert, tls_key, tls_pins - PEM, or names of files
+ *     tls_record         - largest TLS record, bytes (16 KiB)
+ *     tls_session        - where a client keeps its session (nowhere)
+ *     tls                - another TLS library than the built-in one
  *     io, system         - your transport; your allocator, clock, random
  *     memory             - a block of yours: then nothing is ever allocated
  *
@@ -211,7 +216,21 @@
  * receive_buffer bounds what it reads, max_message what it assembles (by
  * default receive_buffer), send_limit what it queues.  What cannot fit is
  * refused: 1009 to the peer, WSOCK_TOO_BIG to you.  Zero for receive_buffer,
- * send_limit or max_header means 4 KiB then.
+ * send_limit or max_header means 4 KiB then.  For wss:// tls_ca, tls_cert and
+ * tls_key are to be texts, not files; without tls_ca the authorities of the
+ * process are read, which takes memory that is not the connection's.
+ *
+ * TLS  With WSOCK_BEARSSL a client's wss:// URL needs nothing more: the
+ * certificate is checked, for the URL's host (names and addresses of its
+ * subjectAltName), for today, up to an authority of options.tls_ca, or else
+ * of the file that SSL_CERT_FILE names, or else of the system.  These are
+ * read once, on first use, so the first connection takes some milliseconds
+ * more.  A certificate that is refused is told with the rule and the name, in
+ * the phase TLS, with BearSSL's code.  A server needs tls_cert and tls_key.
+ * It is TLS 1.2 with ECDHE and AEAD; another library can be put in by
+ * options.tls.  Keys and what was agreed on are wiped when they are freed.
+ * A connection takes about 40 KB more, and as much again during the
+ * handshake; see tls_record.
  *
  * SIGNALS  The library installs no handler.  SIGPIPE never reaches you.  A
  * signal ends a waiting poll call early (0); wsock_wake() and
@@ -229,6 +248,8 @@
  *     WSOCK_API       - what to put before each declaration (dllexport...)
  *     WSOCK_USE_POLL  - poll() instead of epoll or kqueue
  *     WSOCK_USE_KQUEUE - kqueue also where it is not the system's own
+ *     WSOCK_BEARSSL   - wss:// by BearSSL: its headers are found, and the
+ *                       program is linked with it (-lbearssl); see TLS
  *     WSOCK_NO_THREADS - no helper thread and no mutexes: name look-ups
  *                       (not numeric addresses, not localhost) then block,
  *                       and a blocking connection belongs to one thread
@@ -295,7 +316,7 @@ enum { WSOCK_CLIENT = 1, WSOCK_SERVER = 2 };
     X(INVALID_OPERATION, -2, "this call does not fit the connection's state") \
     X(NO_MEMORY, -3, "memory is out, or options.max_memory is reached")       \
     X(UNSUPPORTED, -4, "not in this build")                                   \
-    X(INVALID_URL, -5, "the URL is not a ws:// URL")                          \
+    X(INVALID_URL, -5, "the URL is not a ws:// or wss:// URL")                \
     X(TIMED_OUT, -6, "time is up")                                            \
     X(CLOSED, -7, "the connection is closed")                                 \
     X(CANCELLED, -8, "cancelled by another call")                             \
@@ -415,7 +436,11 @@ enum {
     WSOCK_CORE_ONLY = 0x20,
     /* Server, polled or without I/O: requests are the program's to answer,
      * see WSOCK_EVENT_REQUEST. */
-    WSOCK_REQUESTS = 0x40
+    WSOCK_REQUESTS = 0x40,
+    /* Client: no check of the server's certificate, but for tls_pins: whoever
+     * sits between the two reads and changes everything, and nobody will
+     * notice.  For trying things out on one's own machine. */
+    WSOCK_UNSAFE_TLS_ACCEPT_ANYONE = 0x80
 };
 
 /* A piece of memory, for gather lists. */
@@ -502,7 +527,8 @@ typedef struct wsock_io {
     ptrdiff_t (*read)(void *user, void *data, size_t size);
     /* Write a gather list (count at least 1, sizes above 0).  Returns the
      * bytes taken, which may be fewer; WANT or error.  After WANT the next
-     * call offers the same bytes again, perhaps more, perhaps elsewhere. */
+     * call offers the same bytes again, perhaps more, perhaps elsewhere;
+     * after a count, other ones may follow those that were taken. */
     ptrdiff_t (*write)(void *user, const wsock_buf *bufs, size_t count);
     /* Nothing more will be written: shut the write side.  0, WANT, error.
      * NULL: nothing to do. */
@@ -522,13 +548,54 @@ typedef struct wsock_io {
      * wsock_server_add) there is to be one whenever WANT was returned. */
     intptr_t (*fd)(void *user);
     /* After an error: fill in os_code, tls_code, and text (memory that lives
-     * until `close`); a field left alone keeps its general value.  NULL:
-     * nothing to add. */
+     * until `close`), perhaps also code and phase; a field left alone keeps
+     * its general value.  NULL: nothing to add. */
     void (*explain)(void *user, wsock_failure *failure);
     /* Release everything; the last call, exactly once.  NULL: nothing. */
     void (*close)(void *user);
     void *user;
 } wsock_io;
+
+typedef struct wsock_options wsock_options;
+
+/* TLS, as one function that turns an open transport into another. */
+typedef struct wsock_tls {
+    /* Put TLS around a transport.
+     *   io       in   an open transport (its `open` has been done, and is
+     *                 NULL), over which nothing has gone
+     *            out  TLS over it, every field set anew.  Repeated calls of
+     *                 its `open` are the TLS handshake; `close` also closes
+     *                 the transport below; `fd`, `wait` and `wake` are those
+     *                 below (NULL where they are); `finish` says close_notify,
+     *                 then finishes below.  A stream that ends without the
+     *                 peer's close_notify is an error of `read`, told by
+     *                 `explain`
+     *   role     in   WSOCK_CLIENT or WSOCK_SERVER
+     *   host     in   client: the host of the URL, without brackets, for SNI
+     *                 and the check of the certificate; server: NULL.
+     *                 Borrowed until return
+     *   options  in   those in force; borrowed until return
+     * Every call of the wrapped callbacks keeps wsock_io's contract; what is
+     * read too much from below is handed out before WANT is returned.
+     * Returns  WSOCK_OK; or a negative result, with *io unchanged: it is what
+     *          the connection fails with (WSOCK_NO_MEMORY, mostly: what else
+     *          is wrong is better told by `open` and `explain`).
+     * Blocks   never.   Threads  as wsock_io's callbacks; for connections in
+     *          different threads at once, with the same `user`. */
+    int (*wrap)(void *user, wsock_io *io, int role, const char *host,
+                const wsock_options *options);
+    void *user;
+} wsock_tls;
+
+/* What a client keeps of a TLS session, so that the next connection to the
+ * same host and port, with the same tls_ca, tls_cert, tls_pins and flags, can
+ * go on with it, if the server likes: without certificates, signatures, or a
+ * new check of them.  Zero it before its first use; it is read when a
+ * handshake begins and written when one is done, so let no two threads do
+ * that at once.  It holds a secret: zero it when it is not needed any more. */
+typedef struct wsock_tls_session {
+    unsigned char bytes[160];
+} wsock_tls_session;
 
 /* What the library takes from the system.  A NULL callback means the
  * default: malloc and free, the monotonic clock, the OS's secure source.
@@ -543,17 +610,18 @@ typedef struct wsock_system {
 
 /* Options.  Start from a zeroed struct: wsock_options o = {0};  (C++: {};)
  * Strings are
- * copied; lists (NULL-terminated arrays), `io` and `system` are borrowed as
- * long as the connection or the server lives, with all they point to.
+ * copied; lists (NULL-terminated arrays), what begins with tls, `io` and
+ * `system` are borrowed as long as the connection or the server lives, with
+ * all they point to.
  * Connections of a server share its options. */
-typedef struct wsock_options {
+struct wsock_options {
     unsigned flags; /* WSOCK_NONBLOCKING, ... */
     void *user;     /* first value of wsock_user() */
 
     /* Times in milliseconds.  0: the default; WSOCK_NEVER: no limit. */
     int lookup_timeout;    /* name look-up (10,000) */
     int connect_timeout;   /* from there to an open transport (10,000) */
-    int handshake_timeout; /* from there to OPEN (10,000) */
+    int handshake_timeout; /* from there to OPEN, TLS included (10,000) */
     int send_timeout;      /* one blocking wsock_send (30,000) */
     int receive_timeout;   /* one wsock_receive (WSOCK_NEVER) */
     int close_timeout;     /* from wsock_close() to the peer's Close, and for
@@ -602,19 +670,45 @@ typedef struct wsock_options {
                              * extension of yours marks whole messages: they
                              * stand in the first frame of one */
 
+    /* TLS, for wss:// URLs.  Texts are PEM, or the name of a file with it (a
+     * text contains "-----BEGIN"); they are borrowed, and read when the
+     * handshake begins, those of a server once, by wsock_listen().  With
+     * `tls` set they are that library's to heed. */
+    const char *tls_ca;   /* client: the authorities that are trusted, instead
+                           * of SSL_CERT_FILE's or the system's */
+    const char *tls_cert; /* our certificate and those that lead to the
+                           * root, the own one first: of a server, and of a
+                           * client that is asked for one (none) */
+    const char *tls_key;  /* its private key, RSA or EC: PKCS#1, PKCS#8 or
+                           * SEC1, not encrypted */
+    const char *const *tls_pins; /* client: keys of which the server's is to
+                                  * be one, besides all other checks: base64
+                                  * of the SHA-256 of its public key
+                                  * (SubjectPublicKeyInfo), with or without
+                                  * "sha256//" before it (any) */
+    size_t tls_record; /* largest TLS record, bytes (16,384); 512, 1024, 2048
+                        * or 4096: for less memory, if the peer agrees
+                        * (RFC 6066 4): a client asks for it, and one that
+                        * sends larger ones is refused */
+    wsock_tls_session *tls_session; /* client: for a shorter handshake the
+                           * next time (none) */
+    const wsock_tls *tls; /* another TLS library (BearSSL, if it was compiled
+                           * in with WSOCK_BEARSSL) */
+
     const wsock_io *io;         /* client: transport instead of sockets */
     const wsock_system *system; /* allocator, clock, random */
     void *memory;       /* the connection's only memory, of any alignment.
                          * Yours again after wsock_free() */
     size_t memory_size; /* at least wsock_memory_needed() */
-} wsock_options;
+};
 
 /* --------------------------------------------------------- making one -- */
 
-/* wsock_connect() -- connect to a ws:// URL as a client.
+/* wsock_connect() -- connect to a ws:// or wss:// URL as a client.
  * The same as wsock_new(WSOCK_CLIENT, url, options) and wsock_dial().
  *   url      in  "ws://host[:port][/path][?query]", an IPv6 address in [ ];
- *                copied
+ *                copied.  "wss://..." is the same over TLS (see options.tls),
+ *                with 443 for 80 as the port that need not be said
  *   options  in  copied (lists borrowed, see wsock_options); NULL: defaults
  * Returns  a handle, always to be freed with wsock_free(); ask wsock_error()
  *          whether it is open.  NULL only when memory is out.
@@ -636,14 +730,15 @@ WSOCK_API wsock *wsock_new(int role, const char *url,
                            const wsock_options *options);
 
 /* wsock_dial() -- open the transport to the URL's host: options.io, or a TCP
- * socket; then shake hands.
+ * socket; then shake hands, for wss:// first as TLS.
  * Returns  WSOCK_OK when open (blocking) or begun (polled), or the failure;
  *          WSOCK_INVALID_OPERATION for a server, or if it has a transport.
  * Blocks   as wsock_connect(); wsock_cancel() from another thread ends it. */
 WSOCK_API int wsock_dial(wsock *ws);
 
 /* wsock_attach() -- run a connection over a transport of yours, then shake
- * hands, in either role.
+ * hands, in either role: for a wss:// URL, and for a server with tls_cert or
+ * options.tls, first as TLS.
  *   io  in  copied; a blocking handle needs its fd or wait.  Its `close` is
  *           called once, at the latest by wsock_free(), also when the
  *           handshake fails
@@ -925,13 +1020,15 @@ WSOCK_API const char *wsock_result_text(int result);
 
 /* -------------------------------------------------------------- server -- */
 
-/* wsock_listen() -- listen on the host and port of a ws:// URL.
+/* wsock_listen() -- listen on the host and port of a ws:// or wss:// URL.
  *   url      in  "ws://127.0.0.1:9001/"; port 0: any free one, see
  *                wsock_server_port(); "ws://0.0.0.0:.." or "ws://[::]:..":
  *                every address.  Its path does not matter
- *   options  in  of the server and of all its connections; NULL: defaults
- * Returns  a handle that may be asked wsock_server_why(); NULL only when
- *          memory is out.   Blocks: for a name look-up. */
+ *   options  in  of the server and of all its connections; NULL: defaults.
+ *                wss:// needs tls_cert and tls_key, or tls
+ * Returns  a handle that may be asked wsock_server_why() (WSOCK_TLS_ERROR:
+ *          the certificate or its key cannot be used); NULL only when memory
+ *          is out.   Blocks: for a name look-up. */
 WSOCK_API wsock_server *wsock_listen(const char *url,
                                      const wsock_options *options);
 
@@ -1108,6 +1205,18 @@ implementation before it, or define WIN32_LEAN_AND_MEAN before windows.h"
 #if !defined(WSOCK_NO_THREADS)
 #include <pthread.h>
 #include <signal.h>
+#endif
+#endif
+
+#if defined(WSOCK_BEARSSL)
+#include <bearssl.h>
+#include <errno.h>
+#include <time.h>
+#if WSOCK__WINDOWS
+#include <wincrypt.h>
+#if defined(_MSC_VER)
+#pragma comment(lib, "crypt32.lib")
+#endif
 #endif
 #endif
 
@@ -1721,6 +1830,7 @@ typedef struct wsock__loop wsock__loop;
 enum {
     WSOCK__PHASE_NEW,       /* no transport, head may be exchanged by hand */
     WSOCK__PHASE_OPENING,   /* the transport is connecting */
+    WSOCK__PHASE_SECURING,  /* TLS shakes hands over it */
     WSOCK__PHASE_HANDSHAKE, /* HTTP heads are being exchanged */
     WSOCK__PHASE_OPEN,      /* frames; Close may be under way */
     WSOCK__PHASE_LINGER,    /* all is said: flush, shut, discard, see >>close */
@@ -1802,9 +1912,9 @@ enum {
  * at the end or near it. */
 enum {
     WSOCK__TIMER_OVERDUE,   /* a last look at what has come; then it counts */
-    WSOCK__TIMER_CONNECT,   /* look-up, TCP, a client's handshake */
+    WSOCK__TIMER_CONNECT,   /* look-up, TCP, a client's handshakes */
     WSOCK__TIMER_RACE,      /* the next address may be tried too */
-    WSOCK__TIMER_HANDSHAKE, /* a server waits for a request */
+    WSOCK__TIMER_HANDSHAKE, /* a server waits for TLS and a request */
     WSOCK__TIMER_ANSWER,    /* a request waits for the program */
     WSOCK__TIMER_KEEPALIVE,
     WSOCK__TIMER_PONG,
@@ -1826,6 +1936,10 @@ typedef struct wsock__config {
     const char *host_header;
     const char *target;
     int port;
+    int secure; /* TLS goes around the transport */
+    void *identity;      /* the built-in TLS: a server's certificate, */
+    uint8_t *tls_memory; /* and the part of options.memory for it */
+    size_t tls_left;
 } wsock__config;
 
 /* An element of a send queue: bytes of its own (a run of whole frames and
@@ -2038,6 +2152,8 @@ struct wsock__loop {
     size_t bytes, bytes_most; /* since one has: options.poll_messages and
                                * poll_bytes */
     size_t turns;         /* left of the work list's round */
+    size_t tls_round;     /* the round that TLS handshakes had steps in, */
+    int tls_steps;        /* and how many */
     int rounds;           /* how many this poll has made */
     int inside;           /* threads in calls, */
     int waiting; /* and those of them that wait, without the mutex */
@@ -2046,6 +2162,7 @@ struct wsock__loop {
     uint8_t *direct; /* blocking: where a large payload may be read to */
     size_t direct_size;
     wsock_io io; /* a transport of the program's */
+    wsock_io secured; /* TLS around the transport; see >>secure */
     int queue; /* epoll's or kqueue's descriptor, -1: poll() is used */
     int alarm; /* rings when a timer is due, -1: waits are timed */
     int64_t alarm_due; /* what it is set to, INT64_MAX: nothing */
@@ -2083,6 +2200,54 @@ static int wsock__may_block(const wsock *ws)
 {
     return ws->loop->threaded || wsock__is_blocking(ws);
 }
+
+/* The built-in TLS library; see >>bearssl. */
+#if defined(WSOCK_BEARSSL)
+#define WSOCK__TLS 1
+static int wsock__bear_wrap(void *user, wsock_io *io, int role,
+                            const char *host, const wsock_options *options);
+static size_t wsock__tls_room(const wsock_options *o, int role);
+static int wsock__tls_load(wsock__config *c, char wrong[160]);
+static void wsock__tls_unload(wsock__config *c);
+static void wsock__tls_move(wsock *ws, wsock__config *to);
+#else
+#define WSOCK__TLS 0
+static int wsock__bear_wrap(void *user, wsock_io *io, int role,
+                            const char *host, const wsock_options *options)
+{
+    (void)user;
+    (void)io;
+    (void)role;
+    (void)host;
+    (void)options;
+    return WSOCK_UNSUPPORTED;
+}
+
+static size_t wsock__tls_room(const wsock_options *o, int role)
+{
+    (void)o;
+    (void)role;
+    return 0;
+}
+
+static int wsock__tls_load(wsock__config *c, char wrong[160])
+{
+    (void)c;
+    (void)wrong;
+    return 1;
+}
+
+static void wsock__tls_unload(wsock__config *c)
+{
+    (void)c;
+}
+
+static void wsock__tls_move(wsock *ws, wsock__config *to)
+{
+    (void)ws;
+    (void)to;
+}
+#endif
 
 /* ------------------------------------------------------------- >>memory -- */
 
@@ -2887,6 +3052,8 @@ static int wsock__public_phase(const wsock *ws)
     case WSOCK__PHASE_OPENING:
         return wsock__is_looking_up(ws) ? WSOCK_PHASE_LOOKUP
                                         : WSOCK_PHASE_TCP;
+    case WSOCK__PHASE_SECURING:
+        return WSOCK_PHASE_TLS;
     case WSOCK__PHASE_HANDSHAKE:
         return WSOCK_PHASE_HTTP;
     default:
@@ -2964,7 +3131,7 @@ static void wsock__note_io(wsock *ws, int code, int operation,
 typedef struct wsock__url {
     const char *host, *target;
     size_t host_size, target_size;
-    int port, ipv6;
+    int port, ipv6, secure;
 } wsock__url;
 
 /* What a connection will need: worked out before anything is allocated, so
@@ -2976,7 +3143,7 @@ typedef struct wsock__plan {
     char wrong[160];
     size_t config_size, head_size;
     size_t run_capacity, runs; /* of the send queue */
-    size_t window, message, stage;
+    size_t window, message, stage, tls;
     size_t total;
     int endless; /* no block holds what these options ask for */
 } wsock__plan;
@@ -2994,19 +3161,24 @@ static void wsock__plan_wrong(wsock__plan *p, int code, const char *format,
     va_end(args);
 }
 
-/* The scheme: ws, without case (RFC 3986 3.1). */
+/* The scheme: ws or wss, without case (RFC 3986 3.1). */
 static const char *wsock__url_scheme(wsock__plan *p, const char *s)
 {
     const char *colon = strstr(s, "://");
     if (colon && wsock__same(s, (size_t)(colon - s), "ws"))
         return colon + 3;
-    if (colon && wsock__same(s, (size_t)(colon - s), "wss"))
-        wsock__plan_wrong(p, WSOCK_UNSUPPORTED,
-                          "wss:// needs TLS, which is not in this build");
-    else
-        wsock__plan_wrong(p, WSOCK_INVALID_URL,
-                          "the URL does not begin with ws://");
+    if (colon && wsock__same(s, (size_t)(colon - s), "wss")) {
+        p->url.secure = 1;
+        return colon + 3;
+    }
+    wsock__plan_wrong(p, WSOCK_INVALID_URL,
+                      "the URL does not begin with ws:// or wss://");
     return NULL;
+}
+
+static int wsock__default_port(const wsock__url *u)
+{
+    return u->secure ? 443 : 80; /* RFC 6455 3 */
 }
 
 /* The end of a host (RFC 3986 3.2.2) that begins at s, in a string without NUL;
@@ -3046,7 +3218,7 @@ static const char *wsock__url_host(wsock__plan *p, const char *s)
 static const char *wsock__url_port(wsock__plan *p, const char *s)
 {
     long port = 0;
-    p->url.port = 80;
+    p->url.port = wsock__default_port(&p->url);
     if (*s != ':')
         return s;
     if (*++s < '0' || *s > '9')
@@ -3143,6 +3315,7 @@ static void wsock__defaults(wsock__plan *p)
     wsock__default_size(&o->max_handshakes, 10000);
     wsock__default_size(&o->poll_messages, 65536);
     wsock__default_size(&o->poll_bytes, 16 * kib * kib);
+    wsock__default_size(&o->tls_record, 16 * kib);
     if (o->backlog == 0)
         o->backlog = 1024;
 }
@@ -3258,11 +3431,69 @@ static void wsock__check_finite(wsock__plan *p)
     o->max_message = o->max_header = o->send_limit = o->receive_buffer = 256;
 }
 
+/* The base64 form of 32 bytes, perhaps behind the name of the hash. */
+static int wsock__is_pin(const char *s)
+{
+    size_t i;
+    if (strncmp(s, "sha256//", 8) == 0)
+        s += 8;
+    for (i = 0; i < 43; i++)
+        if (!s[i] || !strchr(wsock__base64_digits, s[i]))
+            return 0;
+    return strcmp(s + 43, "=") == 0;
+}
+
+/* What the built-in TLS has to have. */
+static void wsock__check_built_in(wsock__plan *p, int role)
+{
+    const wsock_options *o = &p->o;
+    int i;
+    if (!WSOCK__TLS)
+        wsock__plan_wrong(p, WSOCK_UNSUPPORTED,
+                          "wss:// needs TLS: define WSOCK_BEARSSL where the "
+                          "implementation is and link BearSSL (-lbearssl), "
+                          "or set options.tls");
+    if (!o->tls_cert != !o->tls_key)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.tls_cert and tls_key belong together");
+    if (role == WSOCK_SERVER && !o->tls_cert)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "a wss:// server needs options.tls_cert and "
+                          "tls_key");
+    for (i = 0; o->tls_pins && o->tls_pins[i]; i++)
+        if (!wsock__is_pin(o->tls_pins[i]))
+            wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                              "options.tls_pins[%d] is not the base64 form "
+                              "of a SHA-256", i);
+    if (o->tls_record != 512 && o->tls_record != 1024 &&
+        o->tls_record != 2048 && o->tls_record != 4096 &&
+        o->tls_record != 16384)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.tls_record is 512, 1024, 2048, 4096 or "
+                          "16384");
+}
+
+/* Is there something that speaks TLS?  With WSOCK_CORE_ONLY that is the
+ * program's to do. */
+static void wsock__check_tls(wsock__plan *p, int role)
+{
+    const wsock_options *o = &p->o;
+    if (o->tls && !o->tls->wrap)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.tls lacks its callback: wrap");
+    if (p->url.secure && !o->tls && !(o->flags & WSOCK_CORE_ONLY))
+        wsock__check_built_in(p, role);
+    if (role == WSOCK_SERVER && !p->url.secure && o->tls_cert)
+        wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
+                          "options.tls_cert is set, but the URL is not a "
+                          "wss:// URL");
+}
+
 static void wsock__check_options(wsock__plan *p)
 {
     const wsock_options *o = &p->o;
     int i;
-    if (o->flags & ~0x7FU)
+    if (o->flags & ~0xFFU)
         wsock__plan_wrong(p, WSOCK_INVALID_PARAMETER,
                           "options.flags has unknown bits");
     if (o->receive_buffer > (size_t)1 << 30)
@@ -3487,7 +3718,7 @@ static void wsock__put_host(wsock__text *t, const wsock__url *u)
     wsock__puts(t, u->ipv6 ? "[" : "");
     wsock__put(t, u->host, u->host_size);
     wsock__puts(t, u->ipv6 ? "]" : "");
-    if (u->port != 80) {
+    if (u->port != wsock__default_port(u)) {
         wsock__puts(t, ":");
         wsock__put_number(t, (size_t)u->port);
     }
@@ -3563,6 +3794,8 @@ static void wsock__plan_fixed(wsock__plan *p, int role)
     p->window = o->flags & WSOCK_CORE_ONLY ? 0
                                            : wsock__round(o->receive_buffer);
     p->stage = role == WSOCK_CLIENT ? WSOCK__STAGE_LEAST : 0;
+    if (p->url.secure && !o->tls && !(o->flags & WSOCK_CORE_ONLY))
+        p->tls = wsock__tls_room(o, role);
     p->total = 15 + wsock__round(sizeof(wsock)) +
                wsock__round(wsock__loop_size(o)) +
                wsock__round(p->config_size) +
@@ -3570,7 +3803,7 @@ static void wsock__plan_fixed(wsock__plan *p, int role)
                wsock__round(sizeof(wsock__in)) +
                wsock__round(sizeof(wsock__out) + p->run_capacity) +
                p->runs * wsock__round(sizeof(wsock__item) + p->run_capacity) +
-               p->message + p->window + p->stage;
+               p->message + p->window + p->stage + p->tls;
 }
 
 static void wsock__plan_make(wsock__plan *p, int role, const char *url,
@@ -3587,10 +3820,13 @@ static void wsock__plan_make(wsock__plan *p, int role, const char *url,
                           "the role is WSOCK_CLIENT or WSOCK_SERVER");
     if (role == WSOCK_CLIENT || url)
         wsock__url_parse(p, url);
+    else
+        p->url.secure = p->o.tls || p->o.tls_cert; /* an attached server */
     if (role == WSOCK_CLIENT && !p->code && p->url.port == 0)
         wsock__plan_wrong(p, WSOCK_INVALID_URL, "the URL's port is 0");
     wsock__defaults(p);
     wsock__check_options(p);
+    wsock__check_tls(p, role);
     if (p->code) { /* nothing of a broken URL goes further */
         memset(&p->url, 0, sizeof p->url);
         p->url.host = p->url.target = "";
@@ -3618,6 +3854,7 @@ static void wsock__config_init(wsock__config *c, const wsock__plan *p)
     if (c->o.flags & WSOCK_PARTS)
         c->whole_most = WSOCK_UNLIMITED;
     c->port = p->url.port;
+    c->secure = p->url.secure;
     c->system = defaults;
     if (s) {
         c->system = *s;
@@ -3669,6 +3906,7 @@ static wsock__config *wsock__config_copy(const wsock__config *from)
         return NULL;
     memcpy(c, from, from->size);
     c->used = c->size;
+    c->identity = NULL; /* is the server's */
     c->host = at + (from->host - old);
     c->host_header = at + (from->host_header - old);
     c->target = at + (from->target - old);
@@ -5414,23 +5652,30 @@ static int wsock__queue_head(wsock *ws)
 
 static void wsock__threads_close(wsock__loop *l);
 
+static void wsock__handshake_timer(wsock *ws)
+{
+    wsock__timer_start(ws,
+                       ws->role == WSOCK_SERVER ? WSOCK__TIMER_HANDSHAKE
+                                                : WSOCK__TIMER_CONNECT,
+                       ws->config->o.handshake_timeout);
+}
+
 /* The transport is open, or the program takes the first step without one:
  * a client says its head, a server waits for one. */
 static void wsock__begin(wsock *ws)
 {
     uint8_t nonce[16];
     wsock__rare *r;
-    if (ws->phase > WSOCK__PHASE_OPENING)
+    int secured = ws->phase == WSOCK__PHASE_SECURING;
+    if (ws->phase > WSOCK__PHASE_SECURING)
         return;
     if (!ws->io && ws->loop->threaded) { /* one without I/O has one thread */
         wsock__threads_close(ws->loop);
         ws->loop->threaded = 0;
     }
     ws->phase = WSOCK__PHASE_HANDSHAKE;
-    wsock__timer_start(ws,
-                       ws->role == WSOCK_SERVER ? WSOCK__TIMER_HANDSHAKE
-                                                : WSOCK__TIMER_CONNECT,
-                       ws->config->o.handshake_timeout);
+    if (!secured) /* else it has begun with TLS */
+        wsock__handshake_timer(ws);
     if (ws->role == WSOCK_SERVER)
         return;
     r = wsock__rare_get(ws);
@@ -7956,6 +8201,81 @@ static size_t wsock__dial_watches(const wsock__dial *d, wsock_watch *list,
     return n;
 }
 
+/* ------------------------------------------------------------- >>secure --
+ * TLS goes around a transport once that is open: the connection then has
+ * another wsock_io, whose `open` is the handshake.  Nothing else knows of
+ * it. */
+
+/* Where the callbacks of TLS stand: beside those of a transport of the
+ * program's, which wsock_wake() asks still; in a server's loop, where it does
+ * not, in their place.  NULL: no memory. */
+static wsock_io *wsock__secured_io(wsock *ws)
+{
+    if (!ws->loop->shared)
+        return &ws->loop->secured;
+    if (ws->io != &wsock__socket_io) /* see wsock__keep_io() */
+        return (wsock_io *)(uintptr_t)ws->io;
+    return (wsock_io *)wsock__alloc(ws->config, sizeof(wsock_io));
+}
+
+static void wsock__secure(wsock *ws)
+{
+    static const wsock_tls built_in = {wsock__bear_wrap, NULL};
+    const wsock__config *c = ws->config;
+    const wsock_tls *tls = c->o.tls ? c->o.tls : &built_in;
+    int r = WSOCK_NO_MEMORY;
+    wsock_io *io = wsock__secured_io(ws);
+    ws->phase = WSOCK__PHASE_SECURING;
+    if (io) {
+        if (io != ws->io)
+            *io = *ws->io;
+        io->open = NULL;
+        io->user = ws->io_user;
+        ws->io = io;
+        ws->no_socket = 1;
+        r = tls->wrap(c->o.tls ? tls->user : ws, io, ws->role,
+                      ws->role == WSOCK_CLIENT ? c->host : NULL, &c->o);
+        ws->io_user = io->user;
+    }
+    if (r != WSOCK_OK) {
+        wsock__note(ws, r < 0 ? r : (int)WSOCK_TLS_ERROR,
+                    WSOCK_OPERATION_CONNECT, "TLS cannot begin: %s",
+                    wsock_result_text(r));
+        wsock__done(ws);
+        return;
+    }
+    wsock__handshake_timer(ws);
+    wsock__list_work(ws, WSOCK__WORK_LOOK);
+}
+
+enum { WSOCK__TLS_STEPS = 4 }; /* a step may sign: one or two ms of work */
+
+/* May a handshake go on, or has this round of a server's loop done enough of
+ * them?  A round ends with a look at the kernel, and then those who are
+ * ready, which the old connections are among, come first. */
+static int wsock__may_secure(wsock *ws, unsigned work)
+{
+    wsock__loop *l = ws->loop;
+    if (!l->shared)
+        return 1;
+    if (l->tls_round != l->listings_before)
+        l->tls_steps = 0;
+    l->tls_round = l->listings_before;
+    if (l->tls_steps++ < WSOCK__TLS_STEPS)
+        return 1;
+    wsock__list_work(ws, work | WSOCK__WORK_LOOK);
+    return 0;
+}
+
+/* The transport is open, or TLS over it. */
+static void wsock__transport_open(wsock *ws)
+{
+    if (ws->config->secure && ws->phase < WSOCK__PHASE_SECURING)
+        wsock__secure(ws);
+    else
+        wsock__begin(ws);
+}
+
 /* ------------------------------------------------------------- >>poller --
  * Waiting for many sockets: the kernel's queue (epoll, kqueue) where there
  * is one, else poll(). */
@@ -7965,7 +8285,7 @@ static unsigned wsock__interest(const wsock *ws)
 {
     uint32_t b = ws->bits;
     unsigned wants = 0;
-    if (ws->phase == WSOCK__PHASE_OPENING)
+    if (ws->phase <= WSOCK__PHASE_SECURING)
         return b & WSOCK__WRITE_WANTS_READ ? 1 : 2;
     if (!(b & WSOCK__END_OF_STREAM) &&
         !(b & (ws->phase == WSOCK__PHASE_OPEN ? WSOCK__HELD | WSOCK__PAUSED
@@ -8755,36 +9075,49 @@ static void wsock__dial_timed_out(wsock *ws, unsigned timer)
     wsock__done(ws);
 }
 
-/* The transport cannot be opened. */
+/* The transport cannot be opened, or TLS cannot be had over it. */
 static void wsock__open_failed(wsock *ws)
 {
     const wsock__config *c = ws->config;
     const wsock__dial *d = (const wsock__dial *)ws->io_user;
+    int code = WSOCK_CONNECT_FAILED;
     char what[320];
-    if (ws->io == &wsock__dial_io && d->lookup_code)
+    if (ws->phase == WSOCK__PHASE_SECURING) {
+        code = WSOCK_TLS_ERROR;
+        snprintf(what, sizeof what, "TLS failed");
+    } else if (ws->io == &wsock__dial_io && d->lookup_code) {
         snprintf(what, sizeof what, "no address for the name %.200s",
                  c->host);
-    else
+    } else {
         snprintf(what, sizeof what, "no connection to %.200s port %d",
                  c->host, c->port);
-    wsock__note_io(ws, WSOCK_CONNECT_FAILED, WSOCK_OPERATION_CONNECT, what);
+    }
+    wsock__note_io(ws, code, WSOCK_OPERATION_CONNECT, what);
     wsock__done(ws);
 }
 
-/* Go on opening the transport. */
-static void wsock__opening(wsock *ws)
+/* One step of opening a transport: OK, WANT or error. */
+static int wsock__open_step(wsock *ws)
 {
     const wsock__config *c = ws->config;
     const wsock_io *io = ws->io;
-    int client = ws->role == WSOCK_CLIENT, r = WSOCK_OK;
-    if (io == &wsock__dial_io) {
-        r = wsock__dial_step(ws, (wsock__dial *)ws->io_user);
-    } else if (io->open) {
+    int client = ws->role == WSOCK_CLIENT;
+    if (io == &wsock__dial_io)
+        return wsock__dial_step(ws, (wsock__dial *)ws->io_user);
+    if (!io->open)
+        return WSOCK_OK;
+    if (ws->phase == WSOCK__PHASE_OPENING) {
         wsock__unwatch(ws); /* every step may change its descriptor */
         ws->armed = 0;
-        r = io->open(ws->io_user, client ? c->host : NULL,
-                     client ? c->port : 0);
     }
+    return io->open(ws->io_user, client ? c->host : NULL,
+                    client ? c->port : 0);
+}
+
+/* Go on opening the transport, or with the handshake of TLS. */
+static void wsock__opening(wsock *ws)
+{
+    int r = wsock__open_step(ws);
     ws->bits &= ~(uint32_t)WSOCK__WRITE_WANTS_READ;
     if (r == WSOCK_WANT_READ)
         ws->bits |= WSOCK__WRITE_WANTS_READ;
@@ -8794,9 +9127,9 @@ static void wsock__opening(wsock *ws)
         wsock__open_failed(ws);
         return;
     }
-    if (io == &wsock__dial_io)
+    if (ws->io == &wsock__dial_io)
         wsock__dial_done(ws);
-    wsock__begin(ws);
+    wsock__transport_open(ws);
     wsock__list_work(ws, WSOCK__WORK_READ);
 }
 
@@ -8850,9 +9183,11 @@ static void wsock__hung_up(wsock *ws)
  * current one; reports and parsing follow. */
 static void wsock__turn(wsock *ws, unsigned work)
 {
-    if (ws->phase == WSOCK__PHASE_OPENING)
+    if (ws->phase == WSOCK__PHASE_SECURING && !wsock__may_secure(ws, work))
+        return;
+    if (ws->phase <= WSOCK__PHASE_SECURING)
         wsock__opening(ws);
-    if (ws->phase == WSOCK__PHASE_DONE || ws->phase == WSOCK__PHASE_OPENING)
+    if (ws->phase == WSOCK__PHASE_DONE || ws->phase <= WSOCK__PHASE_SECURING)
         return;
     if (work & WSOCK__WORK_WRITE)
         ws->bits &= ~(uint32_t)(WSOCK__STUCK | WSOCK__WRITE_WANTS_READ);
@@ -8931,7 +9266,7 @@ static int wsock__is_unknown(const wsock *ws)
 static void wsock__leave_slowly(wsock *ws)
 {
     wsock__loop *l = ws->loop;
-    if (ws->out && ws->phase != WSOCK__PHASE_OPENING)
+    if (ws->out && ws->phase > WSOCK__PHASE_SECURING)
         wsock__flush_references(ws);
     if (ws->phase == WSOCK__PHASE_LINGER)
         wsock__linger(ws);
@@ -8979,6 +9314,11 @@ static void wsock__handshake_timed_out(wsock *ws, unsigned timer)
 {
     if (ws->phase == WSOCK__PHASE_OPENING) {
         wsock__dial_timed_out(ws, timer);
+    } else if (ws->phase == WSOCK__PHASE_SECURING) {
+        wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
+                    "TLS was not agreed on within "
+                    "options.handshake_timeout");
+        wsock__done(ws);
     } else if (ws->bits & WSOCK__ASKED) {
         wsock__refuse(ws, 503, "the request was not answered in time");
     } else if (ws->role == WSOCK_SERVER) {
@@ -9264,7 +9604,7 @@ static void wsock__flush_listed(const wsock__loop *l)
 {
     wsock *ws;
     for (ws = l->work_first; ws; ws = ws->work_next)
-        if (ws->out && ws->io && ws->phase > WSOCK__PHASE_OPENING &&
+        if (ws->out && ws->io && ws->phase > WSOCK__PHASE_SECURING &&
             !(ws->bits & WSOCK__STUCK)) {
             wsock__flush(ws);
             wsock__arm(ws);
@@ -9842,6 +10182,8 @@ static wsock *wsock__new_fixed(int role, const wsock__plan *p)
     l->stage = (uint8_t *)wsock__carve(&at, p->stage);
     l->window_size = p->window;
     l->window = (uint8_t *)wsock__carve(&at, p->window);
+    c->tls_memory = (uint8_t *)wsock__carve(&at, p->tls);
+    c->tls_left = p->tls;
     wsock__init(ws, role, c, l);
     return ws;
 }
@@ -11343,7 +11685,7 @@ static int wsock__accept_one(wsock__loop *l, wsock__fd fd)
         wsock_free(ws);
         return -1;
     }
-    wsock__begin(ws);
+    wsock__transport_open(ws);
     return 0;
 }
 
@@ -11473,6 +11815,9 @@ WSOCK_API wsock_server *wsock_listen(const char *url,
     wsock__account_clear(&s->why, "");
     if (p.code)
         wsock__server_failed(s, p.code, WSOCK_PHASE_SETUP, 0, "%s", p.wrong);
+    else if (!wsock__tls_load(c, p.wrong))
+        wsock__server_failed(s, WSOCK_TLS_ERROR, WSOCK_PHASE_SETUP, 0, "%s",
+                             p.wrong);
     else
         wsock__server_open(s);
     return s;
@@ -11618,6 +11963,23 @@ static wsock *wsock__new_home(const wsock *from)
     return NULL;
 }
 
+/* Take over the transport of a connection of a server: a socket, or TLS,
+ * whose callbacks stand in memory of the server's. */
+static void wsock__take_io(wsock *ws, wsock *from)
+{
+    ws->io = from->io;
+    ws->io_user = from->io_user;
+    ws->no_socket = from->no_socket;
+    if (from->no_socket) {
+        ws->loop->secured = *from->io;
+        ws->io = &ws->loop->secured;
+        wsock__release(from->config, (void *)(uintptr_t)from->io,
+                       sizeof *from->io);
+    }
+    wsock__tls_move(ws, ws->config);
+    from->io = NULL;
+}
+
 /* Move an open connection out of the server into a loop of its own, with
  * options of its own, as it may be used in another thread from now on.  No
  * broadcast stands in its queue: the call that has opened it is still going
@@ -11633,8 +11995,7 @@ static wsock *wsock__detach(wsock *from)
     wsock__leave(from->loop, from);
     wsock__unwatch(from);
     wsock__change_account(from, c);
-    ws->io = from->io;
-    ws->io_user = from->io_user;
+    wsock__take_io(ws, from);
     ws->in = from->in;
     ws->out = from->out;
     ws->rare = from->rare;
@@ -11653,7 +12014,6 @@ static wsock *wsock__detach(wsock *from)
     ws->armed = 1;
     ws->bits |= WSOCK__PENDING_RELEASE;
     wsock__list_work(ws, WSOCK__WORK_READ | WSOCK__WORK_LOOK);
-    from->io = NULL;
     from->in = NULL;
     from->out = NULL;
     from->rare = NULL;
@@ -11866,7 +12226,7 @@ static int wsock__can_join(const wsock *ws, const wsock_server *s)
 static int wsock__move_io(wsock *ws)
 {
     wsock_io *copy;
-    if (ws->io != &ws->loop->io)
+    if (ws->io != &ws->loop->io && ws->io != &ws->loop->secured)
         return 1;
     copy = (wsock_io *)wsock__alloc(ws->config, sizeof *copy);
     if (!copy)
@@ -11907,7 +12267,7 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
         return r;
     from = ws->loop;
     to = &s->loop;
-    if (ws->io && ws->phase > WSOCK__PHASE_OPENING)
+    if (ws->io && ws->phase > WSOCK__PHASE_SECURING)
         wsock__flush_references(ws);
     if (ws->rare && ws->rare->head && !ws->rare->kept)
         wsock__keep_head(ws);
@@ -11971,6 +12331,7 @@ static void wsock__server_release(wsock_server *s)
         l->slabs = slab->next;
         wsock__release(c, slab, sizeof *slab);
     }
+    wsock__tls_unload(c);
     wsock__release(c, s, sizeof *s);
     wsock__config_drop(c);
 }
@@ -12032,6 +12393,1862 @@ WSOCK_API const wsock_failure *wsock_server_why(const wsock_server *s)
     return s ? &s->why.failure : &wsock__out_of_memory;
 }
 
+/* ------------------------------------------------------------- >>bearssl --
+ * TLS 1.2 by BearSSL (bearssl.org), as a wsock_io around another: PEM, the
+ * roots, the check of a certificate chain, our own certificate, then the
+ * engine.  All of BearSSL is called from here. */
+
+#if defined(WSOCK_BEARSSL)
+
+enum {
+    WSOCK__CHAIN_BYTES = 32768, /* of the certificates that a peer sends, */
+    WSOCK__CHAIN_MOST = 10,     /* and how many */
+    WSOCK__ANCHORS = 16,        /* roots that may be meant by a chain */
+    WSOCK__KEY_MOST = 2600,     /* DER of a private key: see wsock__key_load */
+    WSOCK__BARREN_MOST = 131072, /* bytes of TLS in which there is no data */
+    WSOCK__TLS_SESSIONS = 32768 /* bytes of a server's session cache */
+};
+
+/* ---- PEM (RFC 7468) */
+
+typedef struct wsock__pem {
+    const char *label, *body;
+    size_t label_size, body_size;
+} wsock__pem;
+
+static const char *wsock__find(const char *at, const char *end,
+                               const char *what)
+{
+    size_t n = strlen(what);
+    for (; (size_t)(end - at) >= n; at++)
+        if (memcmp(at, what, n) == 0)
+            return at;
+    return NULL;
+}
+
+/* The next block.  Returns where to look on; NULL: there is no more. */
+static const char *wsock__pem_next(const char *at, const char *end,
+                                   wsock__pem *p)
+{
+    const char *tail;
+    at = wsock__find(at, end, "-----BEGIN ");
+    if (!at)
+        return NULL;
+    p->label = at + 11;
+    tail = wsock__find(p->label, end, "-----");
+    if (!tail)
+        return NULL;
+    p->label_size = (size_t)(tail - p->label);
+    p->body = tail + 5;
+    tail = wsock__find(p->body, end, "-----END ");
+    if (!tail)
+        return NULL;
+    p->body_size = (size_t)(tail - p->body);
+    return tail + 9;
+}
+
+static int wsock__pem_is(const wsock__pem *p, const char *label)
+{
+    return p->label_size == strlen(label) &&
+           memcmp(p->label, label, p->label_size) == 0;
+}
+
+/* Decode a block; `out` may be the text itself, as what is written is behind
+ * what is read.  Returns the size; 0: not base64, or above `most` bytes. */
+static size_t wsock__pem_decode(const wsock__pem *p, uint8_t *out, size_t most)
+{
+    uint32_t bits = 0;
+    unsigned count = 0;
+    size_t i, n = 0;
+    for (i = 0; i < p->body_size && p->body[i] != '='; i++) {
+        char c = p->body[i];
+        const char *digit = c ? strchr(wsock__base64_digits, c) : NULL;
+        if (c == ' ' || c == '\t' || c == '\r' || c == '\n')
+            continue;
+        if (!digit)
+            return 0;
+        bits = bits << 6 | (uint32_t)(digit - wsock__base64_digits);
+        count += 6;
+        if (count < 8)
+            continue;
+        if (n == most)
+            return 0;
+        count -= 8;
+        out[n++] = (uint8_t)(bits >> count);
+    }
+    return n;
+}
+
+/* A text of PEM: given as such, or read from a file. */
+typedef struct wsock__pem_text {
+    const char *text;
+    size_t size;
+    uint8_t *owned; /* what was read; as large as `size` */
+} wsock__pem_text;
+
+static int wsock__is_pem(const char *option)
+{
+    return strstr(option, "-----BEGIN") != NULL;
+}
+
+/* A file and its size; NULL: it cannot be read, see errno. */
+static FILE *wsock__file_open(const char *name, size_t *size)
+{
+    FILE *file = fopen(name, "rb");
+    long n = -1;
+    if (!file)
+        return NULL;
+    if (fseek(file, 0, SEEK_END) == 0)
+        n = ftell(file);
+    if (n > 0 && n < 1 << 26 && fseek(file, 0, SEEK_SET) == 0) {
+        *size = (size_t)n;
+        return file;
+    }
+    fclose(file);
+    errno = EINVAL;
+    return NULL;
+}
+
+/* ---- DER (X.690): only as much as is needed to find the parts of a
+ * certificate; BearSSL judges it. */
+
+typedef struct wsock__der {
+    const uint8_t *at, *end;
+} wsock__der;
+
+enum {
+    WSOCK__DER_INTEGER = 0x02,
+    WSOCK__DER_BITS = 0x03,
+    WSOCK__DER_OCTETS = 0x04,
+    WSOCK__DER_OID = 0x06,
+    WSOCK__DER_UTC = 0x17,
+    WSOCK__DER_SEQUENCE = 0x30,
+    WSOCK__DER_SET = 0x31
+};
+
+static size_t wsock__der_size(const wsock__der *d)
+{
+    return (size_t)(d->end - d->at);
+}
+
+/* Take the next element: its tag, 0 if there is none or it is malformed; its
+ * content goes to *value. */
+static unsigned wsock__der_next(wsock__der *d, wsock__der *value)
+{
+    size_t left = wsock__der_size(d), head = 2, size, n;
+    value->at = value->end = d->at;
+    if (left < 2)
+        return 0;
+    size = d->at[1];
+    if (size >= 0x80) {
+        n = size - 0x80;
+        if (n < 1 || n > 3 || left < 2 + n)
+            return 0;
+        size = (size_t)wsock__big_endian(d->at + 2, (unsigned)n);
+        head += n;
+    }
+    if (size > left - head)
+        return 0;
+    value->at = d->at + head;
+    value->end = value->at + size;
+    n = *d->at;
+    d->at = value->end;
+    return (unsigned)n;
+}
+
+/* Take the next element, which is to have this tag; an empty one otherwise.
+ */
+static wsock__der wsock__der_take(wsock__der *d, unsigned tag)
+{
+    wsock__der value, before = *d;
+    if (wsock__der_next(d, &value) != tag) {
+        *d = before;
+        value.end = value.at;
+    }
+    return value;
+}
+
+/* The same with its tag and length. */
+static wsock__der wsock__der_whole(wsock__der *d, unsigned tag)
+{
+    wsock__der whole = *d;
+    wsock__der_take(d, tag);
+    whole.end = d->at;
+    return whole;
+}
+
+static int wsock__der_same(const wsock__der *a, const wsock__der *b)
+{
+    return wsock__der_size(a) == wsock__der_size(b) &&
+           memcmp(a->at, b->at, wsock__der_size(a)) == 0;
+}
+
+static int wsock__der_is(const wsock__der *d, const char *bytes, size_t n)
+{
+    return wsock__der_size(d) == n && memcmp(d->at, bytes, n) == 0;
+}
+
+/* ---- certificates (RFC 5280 4.1) */
+
+typedef struct wsock__cert {
+    wsock__der whole, issuer, subject, key; /* with tag and length */
+    wsock__der extensions;                  /* the list's content */
+    uint64_t from, until; /* YYYYMMDDhhmmss */
+} wsock__cert;
+
+/* UTCTime or GeneralizedTime (RFC 5280 4.1.2.5) as a number. */
+static uint64_t wsock__cert_time(wsock__der *d)
+{
+    wsock__der value;
+    unsigned tag = wsock__der_next(d, &value);
+    uint64_t t = 0;
+    if (tag == WSOCK__DER_UTC && value.at < value.end)
+        t = *value.at < '5' ? 20 : 19;
+    for (; value.at < value.end && *value.at >= '0' && *value.at <= '9';
+         value.at++)
+        t = t * 10 + (uint64_t)(*value.at - '0');
+    return t;
+}
+
+/* Find the parts of a certificate.  0: it is malformed. */
+static int wsock__cert_parse(wsock__cert *c, const uint8_t *data, size_t size)
+{
+    wsock__der all, body, times, value;
+    memset(c, 0, sizeof *c);
+    all.at = data;
+    all.end = data + size;
+    c->whole = all;
+    body = wsock__der_take(&all, WSOCK__DER_SEQUENCE);
+    c->whole.end = all.at;
+    body = wsock__der_take(&body, WSOCK__DER_SEQUENCE);
+    wsock__der_take(&body, 0xA0); /* version */
+    wsock__der_take(&body, WSOCK__DER_INTEGER);
+    wsock__der_take(&body, WSOCK__DER_SEQUENCE); /* how it is signed */
+    c->issuer = wsock__der_whole(&body, WSOCK__DER_SEQUENCE);
+    times = wsock__der_take(&body, WSOCK__DER_SEQUENCE);
+    c->subject = wsock__der_whole(&body, WSOCK__DER_SEQUENCE);
+    c->key = wsock__der_whole(&body, WSOCK__DER_SEQUENCE);
+    c->from = wsock__cert_time(&times);
+    c->until = wsock__cert_time(&times);
+    wsock__der_take(&body, 0x81); /* unique identifiers of version 2 */
+    wsock__der_take(&body, 0x82);
+    value = wsock__der_take(&body, 0xA3);
+    c->extensions = wsock__der_take(&value, WSOCK__DER_SEQUENCE);
+    return wsock__der_size(&c->key) > 0;
+}
+
+/* Find an extension of id-ce: its value's list.  0: there is none. */
+static int wsock__cert_extension(const wsock__cert *c, char id,
+                                 wsock__der *list)
+{
+    char oid[3] = {0x55, 0x1D, 0};
+    wsock__der all = c->extensions, one, name, value;
+    oid[2] = id;
+    while (wsock__der_next(&all, &one)) {
+        name = wsock__der_take(&one, WSOCK__DER_OID);
+        wsock__der_take(&one, 0x01); /* critical */
+        value = wsock__der_take(&one, WSOCK__DER_OCTETS);
+        if (wsock__der_is(&name, oid, 3)) {
+            *list = wsock__der_take(&value, WSOCK__DER_SEQUENCE);
+            return 1;
+        }
+    }
+    return 0;
+}
+
+enum {
+    WSOCK__CERT_NAMES = 17, /* subjectAltName, */
+    WSOCK__CERT_BASIC = 19, /* basicConstraints, */
+    WSOCK__CERT_USE = 37    /* extKeyUsage: the last number of their OIDs */
+};
+
+/* May it sign others?  A root without any extension is of version 1, which
+ * had no other way to say so. */
+static int wsock__cert_is_ca(const wsock__cert *c)
+{
+    wsock__der list, flag;
+    if (wsock__der_size(&c->extensions) == 0)
+        return 1;
+    if (!wsock__cert_extension(c, WSOCK__CERT_BASIC, &list))
+        return 0;
+    flag = wsock__der_take(&list, 0x01);
+    return wsock__der_size(&flag) == 1 && *flag.at;
+}
+
+/* Copy text of a certificate's for people to read. */
+static void wsock__cert_text(char *out, size_t room, const wsock__der *d)
+{
+    size_t i, n = wsock__der_size(d);
+    if (n >= room)
+        n = room - 1;
+    for (i = 0; i < n; i++)
+        out[i] = d->at[i] > ' ' && d->at[i] < 0x7F ? (char)d->at[i]
+                 : d->at[i] == ' '                 ? ' '
+                                                   : '?';
+    out[n] = 0;
+}
+
+/* "CN=..." of a name (or its O, if it has no CN). */
+static void wsock__name_text(char *out, size_t room, wsock__der name)
+{
+    wsock__der list = wsock__der_take(&name, WSOCK__DER_SEQUENCE), set, pair;
+    snprintf(out, room, "a name without CN");
+    while (wsock__der_next(&list, &set)) {
+        wsock__der oid, value;
+        int common;
+        pair = wsock__der_take(&set, WSOCK__DER_SEQUENCE);
+        oid = wsock__der_take(&pair, WSOCK__DER_OID);
+        wsock__der_next(&pair, &value);
+        common = wsock__der_is(&oid, "\x55\x04\x03", 3);
+        if (room < 8 || (!common && !wsock__der_is(&oid, "\x55\x04\x0A", 3)))
+            continue;
+        memcpy(out, common ? "CN=" : "O=", common ? 4 : 3);
+        wsock__cert_text(out + strlen(out), room - 4, &value);
+        if (common)
+            return;
+    }
+}
+
+/* Point a public key of BearSSL's at a SubjectPublicKeyInfo (RFC 3279 2.3,
+ * RFC 5480 2).  0: of a kind that cannot be used. */
+static int wsock__cert_key(const wsock__cert *c, br_x509_pkey *key)
+{
+    wsock__der d = c->key, how, oid, bits, n, e;
+    d = wsock__der_take(&d, WSOCK__DER_SEQUENCE);
+    how = wsock__der_take(&d, WSOCK__DER_SEQUENCE);
+    bits = wsock__der_take(&d, WSOCK__DER_BITS);
+    oid = wsock__der_take(&how, WSOCK__DER_OID);
+    if (wsock__der_size(&bits) < 2)
+        return 0;
+    bits.at++; /* how many bits are not used: none */
+    if (wsock__der_is(&oid, "\x2A\x86\x48\x86\xF7\x0D\x01\x01\x01", 9)) {
+        bits = wsock__der_take(&bits, WSOCK__DER_SEQUENCE);
+        n = wsock__der_take(&bits, WSOCK__DER_INTEGER);
+        e = wsock__der_take(&bits, WSOCK__DER_INTEGER);
+        while (n.at < n.end && *n.at == 0)
+            n.at++;
+        key->key_type = BR_KEYTYPE_RSA;
+        key->key.rsa.n = (unsigned char *)(uintptr_t)n.at;
+        key->key.rsa.nlen = wsock__der_size(&n);
+        key->key.rsa.e = (unsigned char *)(uintptr_t)e.at;
+        key->key.rsa.elen = wsock__der_size(&e);
+        return key->key.rsa.nlen > 0 && key->key.rsa.elen > 0;
+    }
+    if (!wsock__der_is(&oid, "\x2A\x86\x48\xCE\x3D\x02\x01", 7))
+        return 0;
+    oid = wsock__der_take(&how, WSOCK__DER_OID);
+    key->key_type = BR_KEYTYPE_EC;
+    key->key.ec.curve =
+        wsock__der_is(&oid, "\x2A\x86\x48\xCE\x3D\x03\x01\x07", 8)
+            ? BR_EC_secp256r1
+        : wsock__der_is(&oid, "\x2B\x81\x04\x00\x22", 5) ? BR_EC_secp384r1
+        : wsock__der_is(&oid, "\x2B\x81\x04\x00\x23", 5) ? BR_EC_secp521r1
+                                                         : 0;
+    key->key.ec.q = (unsigned char *)(uintptr_t)bits.at;
+    key->key.ec.qlen = wsock__der_size(&bits);
+    return key->key.ec.curve != 0;
+}
+
+/* ---- roots: certificates one behind the other */
+
+typedef struct wsock__roots {
+    uint8_t *der;
+    size_t size;  /* of the certificates, */
+    size_t room;  /* and of the memory */
+    size_t count;
+} wsock__roots;
+
+/* Add the certificates of a PEM text; blocks of another kind, and ones that
+ * cannot be read, are skipped.  The text may lie in r->der itself. */
+static void wsock__roots_add(wsock__roots *r, const char *text, size_t size)
+{
+    const char *at = text, *end = text + size;
+    wsock__pem p;
+    wsock__cert c;
+    while ((at = wsock__pem_next(at, end, &p)) != NULL) {
+        size_t n;
+        if (!wsock__pem_is(&p, "CERTIFICATE") &&
+            !wsock__pem_is(&p, "TRUSTED CERTIFICATE"))
+            continue;
+        n = wsock__pem_decode(&p, r->der + r->size, r->room - r->size);
+        if (n == 0 || !wsock__cert_parse(&c, r->der + r->size, n))
+            continue;
+        r->size += (size_t)(c.whole.end - c.whole.at);
+        r->count++;
+    }
+}
+
+/* Those of the process: read once, on first use, and never given back.  Their
+ * memory is malloc's, as no connection's own. */
+static wsock__roots wsock__process_roots;
+
+#if defined(_WIN32)
+static void wsock__roots_append(wsock__roots *r, const uint8_t *der, size_t n)
+{
+    wsock__cert c;
+    uint8_t *more;
+    if (!wsock__cert_parse(&c, der, n))
+        return;
+    if (n > r->room - r->size) {
+        more = (uint8_t *)realloc(r->der, (r->size + n) * 2);
+        if (!more)
+            return;
+        r->der = more;
+        r->room = (r->size + n) * 2;
+    }
+    memcpy(r->der + r->size, der, n);
+    r->size += n;
+    r->count++;
+}
+
+static void wsock__roots_system(wsock__roots *r)
+{
+    HCERTSTORE store = CertOpenSystemStoreA(0, "ROOT");
+    PCCERT_CONTEXT c = NULL;
+    while (store && (c = CertEnumCertificatesInStore(store, c)) != NULL)
+        wsock__roots_append(r, c->pbCertEncoded, c->cbCertEncoded);
+    if (store)
+        CertCloseStore(store, 0);
+}
+#else
+static int wsock__roots_file(wsock__roots *r, const char *name);
+
+static void wsock__roots_system(wsock__roots *r)
+{
+    static const char *const names[] = {
+        "/etc/ssl/certs/ca-certificates.crt",     /* Debian, Arch, Gentoo */
+        "/etc/pki/tls/certs/ca-bundle.crt",       /* Fedora, RHEL */
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+        "/etc/ssl/ca-bundle.pem",                 /* openSUSE */
+        "/etc/ssl/cert.pem",                      /* macOS, Alpine, OpenBSD */
+        "/usr/local/etc/ssl/cert.pem",            /* FreeBSD */
+        "/usr/local/share/certs/ca-root-nss.crt",
+        "/etc/openssl/certs/ca-certificates.crt", /* NetBSD */
+        "/usr/pkg/etc/openssl/certs/ca-certificates.crt"};
+    size_t i;
+    for (i = 0; i < sizeof names / sizeof *names; i++)
+        if (wsock__roots_file(r, names[i]))
+            return;
+}
+#endif
+
+static int wsock__roots_file(wsock__roots *r, const char *name)
+{
+    size_t size = 0;
+    FILE *file = wsock__file_open(name, &size);
+    if (!file)
+        return 0;
+    r->der = (uint8_t *)malloc(size);
+    if (r->der && fread(r->der, 1, size, file) == size) {
+        r->room = size;
+        wsock__roots_add(r, (const char *)r->der, size);
+        if (r->size) { /* DER is shorter than the text it has replaced */
+            void *less = realloc(r->der, r->size);
+            if (less)
+                r->der = (uint8_t *)less;
+        }
+    }
+    fclose(file);
+    return r->count > 0;
+}
+
+static void wsock__roots_read(void)
+{
+    const char *name = getenv("SSL_CERT_FILE");
+    if (name && *name)
+        wsock__roots_file(&wsock__process_roots, name);
+    else
+        wsock__roots_system(&wsock__process_roots);
+}
+
+#if defined(WSOCK_NO_THREADS)
+static const wsock__roots *wsock__roots_of_process(void)
+{
+    static int read;
+    if (!read)
+        wsock__roots_read();
+    read = 1;
+    return &wsock__process_roots;
+}
+#elif defined(_WIN32)
+static BOOL CALLBACK wsock__roots_once(PINIT_ONCE once, PVOID unused,
+                                       PVOID *result)
+{
+    (void)once;
+    (void)unused;
+    (void)result;
+    wsock__roots_read();
+    return 1;
+}
+
+static const wsock__roots *wsock__roots_of_process(void)
+{
+    static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
+    InitOnceExecuteOnce(&once, wsock__roots_once, NULL, NULL);
+    return &wsock__process_roots;
+}
+#else
+static const wsock__roots *wsock__roots_of_process(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, wsock__roots_read);
+    return &wsock__process_roots;
+}
+#endif
+
+/* ---- our own certificate and key */
+
+typedef struct wsock__identity {
+    size_t size; /* of this block */
+    br_x509_certificate chain[WSOCK__CHAIN_MOST];
+    size_t count;
+    unsigned issuer_key;         /* with which kind the first is signed */
+    br_skey_decoder_context key; /* holds the numbers of the key */
+    uint8_t spare[64];           /* what 0.6 may write behind it */
+    br_ssl_session_cache_lru cache; /* a server's sessions, in the memory */
+    uint8_t *sessions;              /* behind the certificates */
+} wsock__identity;
+
+/* What is to be known of a file or text before it is read. */
+typedef struct wsock__load {
+    wsock__config *c;
+    const char *option; /* its name */
+    char *wrong;        /* what is wrong with it, 160 bytes */
+} wsock__load;
+
+/* Memory for TLS: the connection's, or a part of options.memory, which is cut
+ * off in turn and never given back. */
+static void *wsock__tls_alloc(wsock__config *c, size_t size)
+{
+    uint8_t *p = c->tls_memory;
+    if (!c->o.memory)
+        return wsock__alloc(c, size);
+    size = wsock__round(size);
+    if (size > c->tls_left)
+        return NULL;
+    c->tls_memory += size;
+    c->tls_left -= size;
+    return p;
+}
+
+static void wsock__tls_release(wsock__config *c, void *memory, size_t size)
+{
+    if (memory)
+        wsock__wipe(memory, size);
+    if (!c->o.memory)
+        wsock__release(c, memory, size);
+}
+
+/* Get the text of an option that is PEM or the name of a file.  0: it cannot
+ * be had, l->wrong tells why. */
+static int wsock__text_get(const wsock__load *l, const char *option,
+                           wsock__pem_text *t)
+{
+    FILE *file;
+    int good;
+    t->owned = NULL;
+    t->text = option;
+    t->size = strlen(option);
+    if (wsock__is_pem(option))
+        return 1;
+    file = wsock__file_open(option, &t->size);
+    if (!file) {
+        snprintf(l->wrong, 160, "options.%s: %.80s: %s", l->option, option,
+                 strerror(errno));
+        return 0;
+    }
+    t->owned = (uint8_t *)wsock__tls_alloc(l->c, t->size);
+    t->text = (const char *)t->owned;
+    good = t->owned && fread(t->owned, 1, t->size, file) == t->size;
+    fclose(file);
+    if (good)
+        return 1;
+    wsock__tls_release(l->c, t->owned, t->size);
+    snprintf(l->wrong, 160, "options.%s: %.80s cannot be read, or there is no "
+             "memory for it", l->option, option);
+    return 0;
+}
+
+static void wsock__text_drop(const wsock__load *l, wsock__pem_text *t)
+{
+    if (t->owned)
+        wsock__tls_release(l->c, t->owned, t->size);
+}
+
+/* Find the key and decode it.  BearSSL 0.6 writes past its context for RSA
+ * keys near 4992 bits, so nothing above 4096 goes there. */
+static int wsock__key_load(const wsock__load *l, const wsock__pem_text *t,
+                           wsock__identity *id)
+{
+    const char *at = t->text, *end = t->text + t->size;
+    uint8_t der[WSOCK__KEY_MOST];
+    size_t n = 0;
+    wsock__pem p;
+    const char *wrong = "has no private key";
+    while (n == 0 && (at = wsock__pem_next(at, end, &p)) != NULL) {
+        if (wsock__pem_is(&p, "ENCRYPTED PRIVATE KEY") ||
+            wsock__find(p.body, p.body + p.body_size, "ENCRYPTED"))
+            wrong = "has an encrypted key: decrypt it (openssl pkey)";
+        else if (wsock__pem_is(&p, "PRIVATE KEY") ||
+                 wsock__pem_is(&p, "RSA PRIVATE KEY") ||
+                 wsock__pem_is(&p, "EC PRIVATE KEY")) {
+            n = wsock__pem_decode(&p, der, sizeof der);
+            wrong = "has a key that is malformed or above 4096 bits";
+        }
+    }
+    if (n) {
+        br_skey_decoder_init(&id->key);
+        br_skey_decoder_push(&id->key, der, n);
+        if (br_skey_decoder_last_error(&id->key) == 0)
+            wrong = NULL;
+        else
+            wrong = "has a key that is neither RSA (to 4096 bits) nor EC";
+    }
+    wsock__wipe(der, sizeof der);
+    if (wrong)
+        snprintf(l->wrong, 160, "options.%s %s", l->option, wrong);
+    return !wrong;
+}
+
+/* Decode the chain into the memory behind the struct. */
+static int wsock__chain_load(const wsock__load *l, const wsock__pem_text *t,
+                             wsock__identity *id, size_t room)
+{
+    const char *at = t->text, *end = t->text + t->size;
+    uint8_t *der = (uint8_t *)(id + 1);
+    wsock__pem p;
+    while (id->count < WSOCK__CHAIN_MOST &&
+           (at = wsock__pem_next(at, end, &p)) != NULL) {
+        wsock__cert c;
+        size_t n;
+        if (!wsock__pem_is(&p, "CERTIFICATE"))
+            continue;
+        n = wsock__pem_decode(&p, der, room);
+        if (n == 0 || !wsock__cert_parse(&c, der, n)) {
+            id->count = 0;
+            break;
+        }
+        id->chain[id->count].data = der;
+        id->chain[id->count++].data_len = n;
+        der += n;
+        room -= n;
+    }
+    if (id->count)
+        return 1;
+    snprintf(l->wrong, 160, "options.%s has no certificate, or a malformed "
+             "one", l->option);
+    return 0;
+}
+
+/* Does the key belong to the first certificate? */
+static int wsock__identity_fits(const wsock__identity *id)
+{
+    const br_rsa_private_key *rsa = br_skey_decoder_get_rsa(&id->key);
+    const br_ec_private_key *ec = br_skey_decoder_get_ec(&id->key);
+    uint8_t mine[520];
+    br_x509_pkey key;
+    wsock__cert c;
+    size_t n;
+    wsock__cert_parse(&c, id->chain[0].data, id->chain[0].data_len);
+    if (!wsock__cert_key(&c, &key) ||
+        key.key_type != br_skey_decoder_key_type(&id->key))
+        return 0;
+    if (rsa) { /* i15: the default one fails for 4096 bits in 0.6 */
+        n = br_rsa_i15_compute_modulus(NULL, rsa);
+        return n == key.key.rsa.nlen && n <= sizeof mine &&
+               br_rsa_i15_compute_modulus(mine, rsa) == n &&
+               memcmp(mine, key.key.rsa.n, n) == 0;
+    }
+    n = ec->curve == key.key.ec.curve
+            ? br_ec_compute_pub(br_ec_get_default(), NULL, mine, ec)
+            : 0;
+    return n && n == key.key.ec.qlen && memcmp(mine, key.key.ec.q, n) == 0;
+}
+
+/* With which kind of key the first certificate is signed. */
+static unsigned wsock__issuer_key(const wsock__identity *id)
+{
+    br_x509_decoder_context d;
+    br_x509_decoder_init(&d, NULL, NULL);
+    br_x509_decoder_push(&d, id->chain[0].data, id->chain[0].data_len);
+    return (unsigned)br_x509_decoder_get_signer_key_type(&d);
+}
+
+static void wsock__identity_free(wsock__config *c, wsock__identity *id)
+{
+    if (id)
+        wsock__tls_release(c, id, id->size);
+}
+
+/* Read options.tls_cert and tls_key.  NULL: something is wrong with them. */
+static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
+                                             char wrong[160])
+{
+    wsock__load l;
+    wsock__pem_text cert, key;
+    wsock__identity *id = NULL;
+    size_t room, size;
+    int good = 0;
+    l.c = c;
+    l.wrong = wrong;
+    l.option = "tls_cert";
+    snprintf(wrong, 160, "no memory for the certificate and its key");
+    if (!wsock__text_get(&l, c->o.tls_cert, &cert))
+        return NULL;
+    room = wsock__round(cert.size);
+    size = sizeof *id + room + (sessions ? WSOCK__TLS_SESSIONS : 0);
+    l.option = "tls_key";
+    if (wsock__text_get(&l, c->o.tls_key, &key)) {
+        id = (wsock__identity *)wsock__tls_alloc(c, size);
+        if (id) {
+            memset(id, 0, sizeof *id);
+            id->size = size;
+            good = wsock__key_load(&l, &key, id);
+            l.option = "tls_cert";
+            good = good && wsock__chain_load(&l, &cert, id, room);
+        }
+        wsock__text_drop(&l, &key);
+    }
+    wsock__text_drop(&l, &cert);
+    if (good && !wsock__identity_fits(id)) {
+        snprintf(wrong, 160, "options.tls_key does not belong to the first "
+                 "certificate of options.tls_cert");
+        good = 0;
+    }
+    if (!good) {
+        wsock__identity_free(c, id);
+        return NULL;
+    }
+    wrong[0] = 0;
+    id->issuer_key = wsock__issuer_key(id);
+    if (sessions) {
+        id->sessions = (uint8_t *)(id + 1) + room;
+        br_ssl_session_cache_lru_init(&id->cache, id->sessions,
+                                      WSOCK__TLS_SESSIONS);
+    }
+    return id;
+}
+
+/* ---- the check of a peer's chain
+ * BearSSL hands over the certificates as they come; they are kept, put into
+ * order, and judged by what BearSSL leaves out (names that are addresses,
+ * what the certificate may be used for, repeated and misordered ones); then
+ * BearSSL judges them. */
+
+typedef struct wsock__chain {
+    const br_x509_class *methods; /* first: BearSSL knows it by this */
+    wsock__config *config;
+    const char *host;
+    char *text; /* what is wrong, 160 bytes */
+    wsock__roots ca; /* of options.tls_ca */
+    int insecure;
+    uint32_t starts[WSOCK__CHAIN_MOST + 1]; /* where each begins in bytes */
+    int count;                     /* -1: more than can be kept */
+    wsock__cert certs[WSOCK__CHAIN_MOST];
+    int path[WSOCK__CHAIN_MOST]; /* in order, the peer's own first */
+    int path_size;
+    br_x509_trust_anchor anchors[WSOCK__ANCHORS];
+    size_t anchor_count;
+    br_x509_minimal_context minimal;
+    br_x509_pkey key; /* of the peer, unjudged */
+    uint8_t bytes[WSOCK__CHAIN_BYTES];
+} wsock__chain;
+
+static wsock__chain *wsock__chain_of(const br_x509_class *const *methods)
+{
+    return (wsock__chain *)(uintptr_t)methods; /* its first member */
+}
+
+static void wsock__chain_start(const br_x509_class **methods, const char *name)
+{
+    wsock__chain *c = wsock__chain_of(methods);
+    (void)name; /* c->host has it, also when it is an address */
+    c->count = c->path_size = 0;
+    c->anchor_count = 0;
+}
+
+static void wsock__chain_cert(const br_x509_class **methods, uint32_t size)
+{
+    wsock__chain *c = wsock__chain_of(methods);
+    uint32_t at;
+    if (c->count < 0)
+        return;
+    at = c->count ? c->starts[c->count] : 0;
+    if (c->count == WSOCK__CHAIN_MOST || size > WSOCK__CHAIN_BYTES - at) {
+        c->count = -1;
+        return;
+    }
+    c->starts[c->count] = at;
+    c->starts[++c->count] = at; /* grows as it comes */
+}
+
+static void wsock__chain_bytes(const br_x509_class **methods,
+                               const unsigned char *bytes, size_t n)
+{
+    wsock__chain *c = wsock__chain_of(methods);
+    uint32_t *end = &c->starts[c->count > 0 ? c->count : 0];
+    if (c->count <= 0)
+        return;
+    if (n > WSOCK__CHAIN_BYTES - *end) {
+        c->count = -1;
+        return;
+    }
+    memcpy(c->bytes + *end, bytes, n);
+    *end += (uint32_t)n;
+}
+
+static void wsock__chain_cert_end(const br_x509_class **methods)
+{
+    (void)methods;
+}
+
+WSOCK__FORMAT(3, 4)
+static unsigned wsock__chain_wrong(wsock__chain *c, int code,
+                                   const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(c->text, 160, format, args);
+    va_end(args);
+    return (unsigned)code;
+}
+
+/* From the peer's own certificate to the one that signed it, and on; what
+ * does not belong is left out. */
+static void wsock__chain_order(wsock__chain *c)
+{
+    unsigned used = 1;
+    int i;
+    c->path[c->path_size++] = 0;
+    for (;;) {
+        const wsock__cert *last = &c->certs[c->path[c->path_size - 1]];
+        if (wsock__der_same(&last->issuer, &last->subject))
+            return; /* signed by itself */
+        for (i = 0; i < c->count; i++)
+            if (!(used >> i & 1) &&
+                !wsock__der_same(&c->certs[i].whole, &last->whole) &&
+                wsock__der_same(&c->certs[i].subject, &last->issuer))
+                break;
+        if (i == c->count)
+            return;
+        used |= 1U << i;
+        c->path[c->path_size++] = i;
+    }
+}
+
+/* ---- names (RFC 6125 6.4, RFC 2818 3.1) */
+
+/* A host that is an address, as bytes: their number, 0 for a name. */
+static size_t wsock__host_address(const char *host, uint8_t address[16])
+{
+    if (inet_pton(AF_INET, host, address) == 1)
+        return 4;
+    return inet_pton(AF_INET6, host, address) == 1 ? 16 : 0;
+}
+
+/* Is it the host's name?  "*." stands for one label, if two or more follow;
+ * case does not matter. */
+static int wsock__name_matches(const wsock__der *name, const char *host)
+{
+    const char *n = (const char *)name->at;
+    size_t size = wsock__der_size(name), host_size = strlen(host);
+    if (size > 2 && n[0] == '*' && n[1] == '.') {
+        size_t label = strcspn(host, ".");
+        if (label == 0 || !memchr(n + 2, '.', size - 2))
+            return 0;
+        n++;
+        size--;
+        host += label;
+        host_size -= label;
+    }
+    return size == host_size && size > 0 && !memchr(n, 0, size) &&
+           wsock__same(n, size, host);
+}
+
+/* The host's name is to stand in the certificate; the names of the subject do
+ * not count (RFC 6125 6.4.4 allows that, and browsers do it). */
+static unsigned wsock__chain_names(wsock__chain *c)
+{
+    uint8_t address[16];
+    size_t n = wsock__host_address(c->host, address), others = 0;
+    char first[80] = "", text[64] = "";
+    wsock__der list = {NULL, NULL}, name;
+    unsigned tag;
+    if (!wsock__cert_extension(&c->certs[0], WSOCK__CERT_NAMES, &list))
+        return wsock__chain_wrong(c, BR_ERR_X509_BAD_SERVER_NAME,
+                                  "the certificate has no subjectAltName, so "
+                                  "it is for no host, not for %.80s", c->host);
+    while ((tag = wsock__der_next(&list, &name)) != 0) {
+        if (tag == 0x82 && !n && wsock__name_matches(&name, c->host))
+            return 0;
+        if (tag == 0x87 && n && wsock__der_is(&name, (char *)address, n))
+            return 0;
+        if (tag == 0x82 && !first[0])
+            wsock__cert_text(first, 64, &name);
+        else if (tag == 0x87 && !first[0])
+            inet_ntop(wsock__der_size(&name) == 4 ? AF_INET : AF_INET6,
+                      wsock__der_size(&name) == 4 ||
+                              wsock__der_size(&name) == 16
+                          ? name.at
+                          : address,
+                      first, 64);
+        else
+            others++;
+    }
+    if (others)
+        snprintf(text, sizeof text, " and %lu more", (unsigned long)others);
+    return wsock__chain_wrong(c, BR_ERR_X509_BAD_SERVER_NAME,
+                              "the certificate is for %s%s, not %.60s",
+                              first[0] ? first : "no host", text, c->host);
+}
+
+/* ---- what it may be used for, and when (RFC 5280 4.2.1.12, 4.1.2.5) */
+
+static unsigned wsock__chain_use(wsock__chain *c)
+{
+    static const char server[] = "\x2B\x06\x01\x05\x05\x07\x03\x01";
+    static const char any[] = "\x55\x1D\x25\x00";
+    wsock__der list, oid;
+    if (!wsock__cert_extension(&c->certs[0], WSOCK__CERT_USE, &list))
+        return 0;
+    while (wsock__der_next(&list, &oid))
+        if (wsock__der_is(&oid, server, 8) || wsock__der_is(&oid, any, 4))
+            return 0;
+    return wsock__chain_wrong(c, BR_ERR_X509_FORBIDDEN_KEY_USAGE,
+                              "the certificate is not for servers: its "
+                              "extended key usage lacks serverAuth");
+}
+
+/* The date of a day since 1970, as YYYYMMDD. */
+static uint64_t wsock__date(int64_t days)
+{
+    int64_t era, day, year, month;
+    days += 719468; /* from 1 March of the year 0 */
+    era = days / 146097;
+    day = days % 146097;
+    year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+    day -= 365 * year + year / 4 - year / 100;
+    month = (5 * day + 2) / 153;
+    day -= (153 * month + 2) / 5;
+    month += month < 10 ? 3 : -9;
+    return (uint64_t)((year + era * 400 + (month <= 2)) * 10000 + month * 100 +
+                      day + 1);
+}
+
+/* The same form as wsock__cert_time()'s. */
+static uint64_t wsock__time_number(int64_t now)
+{
+    int64_t second = now % 86400;
+    return wsock__date(now / 86400) * 1000000 +
+           (uint64_t)(second / 3600 * 10000 + second / 60 % 60 * 100 +
+                      second % 60);
+}
+
+static unsigned wsock__chain_times(wsock__chain *c, uint64_t now)
+{
+    int i;
+    for (i = 0; i < c->path_size; i++) {
+        const wsock__cert *cert = &c->certs[c->path[i]];
+        uint64_t day = (now < cert->from ? cert->from : cert->until) / 1000000;
+        char name[70], which[90] = "certificate";
+        if (now >= cert->from && now <= cert->until)
+            continue;
+        if (i) {
+            wsock__name_text(name, sizeof name, cert->subject);
+            snprintf(which, sizeof which, "certificate of %s", name);
+        }
+        return wsock__chain_wrong(
+            c, BR_ERR_X509_EXPIRED, "the %s %s on %04u-%02u-%02u", which,
+            now < cert->from ? "begins" : "expired", (unsigned)(day / 10000),
+            (unsigned)(day / 100 % 100), (unsigned)(day % 100));
+    }
+    return 0;
+}
+
+/* ---- pins */
+
+/* Is the SHA-256 of the peer's key one of options.tls_pins? */
+static unsigned wsock__chain_pins(wsock__chain *c)
+{
+    const char *const *pins = c->config->o.tls_pins;
+    const wsock__der *key = &c->certs[0].key;
+    br_sha256_context hash;
+    uint8_t digest[32];
+    char text[45];
+    if (!pins || !*pins)
+        return 0;
+    br_sha256_init(&hash);
+    br_sha256_update(&hash, key->at, wsock__der_size(key));
+    br_sha256_out(&hash, digest);
+    wsock__base64(text, digest, sizeof digest);
+    for (; *pins; pins++) {
+        const char *pin = *pins;
+        if (strncmp(pin, "sha256//", 8) == 0)
+            pin += 8;
+        if (strcmp(pin, text) == 0)
+            return 0;
+    }
+    return wsock__chain_wrong(c, BR_ERR_X509_NOT_TRUSTED,
+                              "the server's key is none of options.tls_pins: "
+                              "its pin is %s", text);
+}
+
+/* ---- trust */
+
+/* Add the roots that have this name. */
+static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
+                                 const wsock__der *name)
+{
+    size_t at = 0;
+    while (at < roots->size && c->anchor_count < WSOCK__ANCHORS) {
+        br_x509_trust_anchor *a = &c->anchors[c->anchor_count];
+        wsock__cert root;
+        size_t i = 0;
+        wsock__cert_parse(&root, roots->der + at, roots->size - at);
+        at += wsock__der_size(&root.whole);
+        if (!wsock__der_same(&root.subject, name) ||
+            !wsock__cert_key(&root, &a->pkey))
+            continue;
+        a->dn.data = (unsigned char *)(uintptr_t)root.subject.at;
+        a->dn.len = wsock__der_size(&root.subject);
+        a->flags = wsock__cert_is_ca(&root) ? BR_X509_TA_CA : 0;
+        while (i < c->anchor_count && c->anchors[i].dn.data != a->dn.data)
+            i++;
+        c->anchor_count += i == c->anchor_count; /* else it is there */
+    }
+}
+
+static unsigned wsock__chain_judge(wsock__chain *c, int64_t now)
+{
+    br_x509_minimal_context *m = &c->minimal;
+    int i;
+    br_x509_minimal_init(m, &br_sha256_vtable, c->anchors, c->anchor_count);
+    br_x509_minimal_set_hash(m, br_sha256_ID, &br_sha256_vtable);
+    br_x509_minimal_set_hash(m, br_sha384_ID, &br_sha384_vtable);
+    br_x509_minimal_set_hash(m, br_sha512_ID, &br_sha512_vtable);
+    br_x509_minimal_set_rsa(m, br_rsa_pkcs1_vrfy_get_default());
+    br_x509_minimal_set_ecdsa(m, br_ec_get_default(),
+                              br_ecdsa_vrfy_asn1_get_default());
+    br_x509_minimal_set_minrsa(m, 256);
+    br_x509_minimal_set_time(m, (uint32_t)(now / 86400 + 719528),
+                             (uint32_t)(now % 86400));
+    m->vtable->start_chain(&m->vtable, NULL);
+    for (i = 0; i < c->path_size; i++) {
+        const wsock__der *d = &c->certs[c->path[i]].whole;
+        m->vtable->start_cert(&m->vtable, (uint32_t)wsock__der_size(d));
+        m->vtable->append(&m->vtable, d->at, wsock__der_size(d));
+        m->vtable->end_cert(&m->vtable);
+    }
+    return m->vtable->end_chain(&m->vtable);
+}
+
+/* BearSSL has refused it: say which rule that was. */
+static unsigned wsock__chain_refused(wsock__chain *c, unsigned code)
+{
+    const wsock__cert *last = &c->certs[c->path[c->path_size - 1]];
+    char name[90];
+    wsock__name_text(name, sizeof name, last->issuer);
+    switch (code) {
+    case BR_ERR_X509_NOT_TRUSTED:
+        if (c->ca.count == 0 && wsock__roots_of_process()->count == 0)
+            return wsock__chain_wrong(c, (int)code, "this system has no list "
+                                      "of authorities: set options.tls_ca or "
+                                      "SSL_CERT_FILE");
+        if (wsock__der_same(&last->issuer, &last->subject))
+            return wsock__chain_wrong(
+                c, (int)code, c->path_size == 1
+                    ? "the certificate is self-signed: %s"
+                    : "signed by an unknown authority: %s", name);
+        return wsock__chain_wrong(c, (int)code,
+                                  "signed by an unknown authority: %s (or a "
+                                  "certificate of the chain is missing)",
+                                  name);
+    case BR_ERR_X509_WEAK_PUBLIC_KEY:
+        return wsock__chain_wrong(c, (int)code, "a certificate has a weak "
+                                  "key: RSA below 2048 bits");
+    case BR_ERR_X509_UNSUPPORTED:
+        return wsock__chain_wrong(c, (int)code, "a certificate is signed in "
+                                  "an old or unknown way (SHA-1?)");
+    case BR_ERR_X509_BAD_SIGNATURE:
+        return wsock__chain_wrong(c, (int)code, "a certificate's signature "
+                                  "is wrong (issuer: %s)", name);
+    case BR_ERR_X509_NOT_CA:
+        return wsock__chain_wrong(c, (int)code, "a certificate is signed by "
+                                  "one that is not an authority");
+    case BR_ERR_X509_CRITICAL_EXTENSION:
+        return wsock__chain_wrong(c, (int)code, "a certificate has a "
+                                  "critical extension that is not known");
+    default:
+        return wsock__chain_wrong(c, (int)code, "the certificate chain is "
+                                  "not valid (BearSSL's error %u)", code);
+    }
+}
+
+/* Parse all that came.  0, or what is wrong. */
+static unsigned wsock__chain_parse(wsock__chain *c)
+{
+    int i;
+    if (c->count < 0)
+        return wsock__chain_wrong(c, BR_ERR_X509_LIMIT_EXCEEDED,
+                                  "the certificate chain is above 10 "
+                                  "certificates or 32 KiB");
+    if (c->count == 0)
+        return wsock__chain_wrong(c, BR_ERR_X509_EMPTY_CHAIN,
+                                  "the server has sent no certificate");
+    for (i = 0; i < c->count; i++)
+        if (!wsock__cert_parse(&c->certs[i], c->bytes + c->starts[i],
+                               c->starts[i + 1] - c->starts[i]))
+            return wsock__chain_wrong(c, BR_ERR_X509_INVALID_VALUE,
+                                      "the server has sent a malformed "
+                                      "certificate");
+    return 0;
+}
+
+static unsigned wsock__chain_end(const br_x509_class **methods)
+{
+    wsock__chain *c = wsock__chain_of(methods);
+    int64_t now = (int64_t)time(NULL);
+    const wsock__roots *roots = &c->ca;
+    unsigned code = wsock__chain_parse(c);
+    int i;
+    if (!code)
+        code = wsock__chain_pins(c);
+    if (!code && c->insecure && !wsock__cert_key(&c->certs[0], &c->key))
+        code = BR_ERR_X509_WRONG_KEY_TYPE;
+    if (code || c->insecure)
+        return code;
+    wsock__chain_order(c);
+    code = wsock__chain_times(c, wsock__time_number(now));
+    if (!code)
+        code = wsock__chain_names(c);
+    if (!code)
+        code = wsock__chain_use(c);
+    if (code)
+        return code;
+    if (!c->config->o.tls_ca)
+        roots = wsock__roots_of_process();
+    for (i = 0; i < c->path_size; i++) {
+        wsock__chain_anchors(c, roots, &c->certs[c->path[i]].issuer);
+        wsock__chain_anchors(c, roots, &c->certs[c->path[i]].subject);
+    }
+    code = wsock__chain_judge(c, now);
+    return code ? wsock__chain_refused(c, code) : 0;
+}
+
+static const br_x509_pkey *wsock__chain_key(const br_x509_class *const *methods,
+                                            unsigned *usages)
+{
+    wsock__chain *c = wsock__chain_of(methods);
+    const br_x509_class *const *m = &c->minimal.vtable;
+    if (!c->insecure)
+        return (*m)->get_pkey(m, usages);
+    if (usages)
+        *usages = BR_KEYTYPE_SIGN;
+    return &c->key;
+}
+
+static const br_x509_class wsock__chain_class = {
+    sizeof(wsock__chain), wsock__chain_start,    wsock__chain_cert,
+    wsock__chain_bytes,   wsock__chain_cert_end, wsock__chain_end,
+    wsock__chain_key};
+
+/* ---- the engine */
+
+typedef struct wsock__bear {
+    wsock_io below;
+    wsock__config *config; /* whose memory this is */
+    size_t size;
+    wsock__chain *chain;       /* until the handshake is done */
+    wsock__identity *identity; /* of this connection alone, until then */
+    size_t accepted; /* bytes of a write that are encoded, not yet out */
+    size_t barren;   /* bytes that came since the last ones of data */
+    int code;        /* BearSSL's */
+    uint8_t client;
+    uint8_t refused; /* it cannot begin: text tells why */
+    uint8_t lost;    /* the transport below has failed: it explains */
+    uint8_t broken;  /* ... in writing; what came before is still read */
+    uint8_t cut;     /* the stream has ended without close_notify */
+    uint8_t closing; /* ours is said */
+    char text[160];
+    char host[256]; /* without the dot that may stand at its end */
+    union {
+        br_ssl_client_context client;
+        br_ssl_server_context server;
+    } u;
+    uint8_t *in, *out; /* records, behind the struct */
+} wsock__bear;
+
+static br_ssl_engine_context *wsock__bear_engine(wsock__bear *t)
+{
+    return t->client ? &t->u.client.eng : &t->u.server.eng;
+}
+
+static size_t wsock__record_size(const wsock_options *o)
+{
+    return o->tls_record ? o->tls_record : 16384;
+}
+
+static size_t wsock__bear_size(const wsock_options *o)
+{
+    return sizeof(wsock__bear) + 2 * wsock__record_size(o) +
+           (BR_SSL_BUFSIZE_INPUT - 16384) + (BR_SSL_BUFSIZE_OUTPUT - 16384);
+}
+
+/* Send what the engine has for the wire.  0: all is out; WANT or error. */
+static int wsock__bear_push(wsock__bear *t)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    while (!t->broken && (br_ssl_engine_current_state(e) & BR_SSL_SENDREC)) {
+        wsock_buf buf;
+        ptrdiff_t n;
+        buf.data = br_ssl_engine_sendrec_buf(e, &buf.size);
+        n = t->below.write(t->below.user, &buf, 1);
+        if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE || n == 0)
+            return n ? (int)n : (int)WSOCK_WANT_WRITE;
+        if (n < 0 || (size_t)n > buf.size)
+            t->lost = t->broken = 1;
+        else
+            br_ssl_engine_sendrec_ack(e, (size_t)n);
+    }
+    return t->broken ? (int)WSOCK_TRANSPORT_ERROR : 0;
+}
+
+/* Read one record or a part of it.  1: something came; WANT or error.  A peer
+ * that sends nothing but empty records does not keep a loop for itself. */
+static int wsock__bear_pull(wsock__bear *t)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    size_t room;
+    unsigned char *to = br_ssl_engine_recvrec_buf(e, &room);
+    ptrdiff_t n = t->below.read(t->below.user, to, room);
+    if (n > 0 && (size_t)n <= room) {
+        br_ssl_engine_recvrec_ack(e, (size_t)n);
+        t->barren += (size_t)n;
+        if (t->barren <= WSOCK__BARREN_MOST)
+            return 1;
+        snprintf(t->text, sizeof t->text, "the peer sends TLS without end "
+                 "and nothing in it");
+        return WSOCK_TRANSPORT_ERROR;
+    }
+    if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE)
+        return (int)n;
+    t->cut = n == 0;
+    t->lost = n != 0;
+    return WSOCK_TRANSPORT_ERROR;
+}
+
+/* What an alert of the peer's says (RFC 5246 7.2). */
+static const char *wsock__alert_text(int alert)
+{
+    switch (alert) {
+    case 20: return "bad record MAC";
+    case 22: return "record overflow";
+    case 40: return "handshake failure: nothing in common";
+    case 42: return "bad certificate";
+    case 43: return "unsupported certificate";
+    case 44: return "certificate revoked";
+    case 45: return "certificate expired";
+    case 46: return "certificate unknown";
+    case 47: return "illegal parameter";
+    case 48: return "unknown authority";
+    case 49: return "access denied";
+    case 50: return "decode error";
+    case 51: return "decrypt error";
+    case 70: return "protocol version";
+    case 71: return "insufficient security";
+    case 80: return "internal error";
+    case 86: return "inappropriate fallback";
+    case 100: return "no renegotiation";
+    case 112: return "unrecognized name";
+    case 116: return "certificate required";
+    case 120: return "no application protocol";
+    default: return "see RFC 8446 6";
+    }
+}
+
+static const char *wsock__engine_text(int code)
+{
+    switch (code) {
+    case BR_ERR_OK: return "the peer has closed TLS";
+    case BR_ERR_BAD_VERSION:
+    case BR_ERR_UNSUPPORTED_VERSION: return "the peer does not speak TLS 1.2";
+    case BR_ERR_TOO_LARGE: return "the peer's record is larger than "
+                                  "options.tls_record allows";
+    case BR_ERR_BAD_MAC: return "a record was changed on its way";
+    case BR_ERR_NO_RANDOM: return "the system's random source failed";
+    case BR_ERR_UNKNOWN_TYPE: return "what came is not TLS";
+    case BR_ERR_BAD_CIPHER_SUITE: return "no cipher suite in common";
+    case BR_ERR_BAD_SIGNATURE: return "the peer's signature is wrong";
+    case BR_ERR_BAD_FINISHED: return "the handshake was changed on its way";
+    case BR_ERR_WRONG_KEY_USAGE: return "the certificate's key may not sign";
+    case BR_ERR_UNEXPECTED: return "a message that is out of order";
+    default: return "see the error number of BearSSL";
+    }
+}
+
+/* The engine has failed, or is closed: note why, if nobody has. */
+static int wsock__bear_failed(wsock__bear *t)
+{
+    int code = br_ssl_engine_last_error(wsock__bear_engine(t));
+    int alert = code >= BR_ERR_SEND_FATAL_ALERT
+                    ? 0
+                : code >= BR_ERR_RECV_FATAL_ALERT
+                    ? code - BR_ERR_RECV_FATAL_ALERT
+                    : 0;
+    t->code = code;
+    if (t->text[0])
+        return WSOCK_TRANSPORT_ERROR;
+    if (alert == 70 && t->client)
+        snprintf(t->text, sizeof t->text, "the server requires TLS 1.3; "
+                 "BearSSL speaks 1.2: use another library by options.tls");
+    else if (alert)
+        snprintf(t->text, sizeof t->text, "the peer refuses: %s (alert %d)",
+                 wsock__alert_text(alert), alert);
+    else if (code >= BR_ERR_SEND_FATAL_ALERT)
+        snprintf(t->text, sizeof t->text, "the handshake was refused: %s",
+                 wsock__alert_text(code - BR_ERR_SEND_FATAL_ALERT));
+    else
+        snprintf(t->text, sizeof t->text, "%s (BearSSL's error %d)",
+                 wsock__engine_text(code), code);
+    return WSOCK_TRANSPORT_ERROR;
+}
+
+/* BearSSL says nothing to a peer whose certificate it refuses. */
+static void wsock__bear_say_alert(wsock__bear *t)
+{
+    uint8_t record[7] = {21, 3, 3, 0, 2, 2, 42};
+    wsock_buf buf;
+    int code = t->code;
+    if (!t->client || t->lost || code < BR_ERR_X509_OK ||
+        code > BR_ERR_X509_NOT_TRUSTED)
+        return;
+    if (code == BR_ERR_X509_EXPIRED)
+        record[6] = 45;
+    else if (code == BR_ERR_X509_NOT_TRUSTED)
+        record[6] = 48;
+    buf.data = record;
+    buf.size = sizeof record;
+    t->below.write(t->below.user, &buf, 1);
+}
+
+/* What only the handshake needs. */
+static void wsock__bear_slim(wsock__bear *t)
+{
+    if (t->chain) {
+        wsock__roots *ca = &t->chain->ca;
+        wsock__tls_release(t->config, ca->der, ca->room);
+        wsock__tls_release(t->config, t->chain, sizeof *t->chain);
+    }
+    wsock__identity_free(t->config, t->identity);
+    t->chain = NULL;
+    t->identity = NULL;
+}
+
+/* ---- sessions of a client: what wsock_tls_session holds */
+
+typedef struct wsock__session {
+    uint8_t key[32]; /* whose it is, and by which checks it came to be */
+    br_ssl_session_parameters it;
+} wsock__session;
+
+typedef char wsock__session_fits[sizeof(wsock__session) <=
+                                         sizeof(wsock_tls_session)
+                                     ? 1 : -1];
+
+static void wsock__session_put(br_sha256_context *hash, const char *text)
+{
+    br_sha256_update(hash, text ? text : "", text ? strlen(text) + 1 : 0);
+    br_sha256_update(hash, text ? "1" : "0", 1);
+}
+
+/* A resumed session checks no certificate: so it is only for the same host
+ * and checks that are no other than those of the connection that made it. */
+static void wsock__session_key(const wsock__bear *t, uint8_t key[32])
+{
+    const wsock_options *o = &t->config->o;
+    const char *const *pins = o->tls_pins;
+    br_sha256_context hash;
+    br_sha256_init(&hash);
+    wsock__session_put(&hash, t->host);
+    wsock__session_put(&hash, o->tls_ca);
+    wsock__session_put(&hash, o->tls_cert);
+    wsock__session_put(&hash, o->flags & WSOCK_UNSAFE_TLS_ACCEPT_ANYONE
+                                  ? "any" : NULL);
+    br_sha256_update(&hash, &t->config->port, sizeof t->config->port);
+    for (; pins && *pins; pins++)
+        wsock__session_put(&hash, *pins);
+    br_sha256_out(&hash, key);
+}
+
+/* 1: there is a session to be resumed. */
+static int wsock__session_take(wsock__bear *t)
+{
+    wsock__session s;
+    uint8_t key[32];
+    int same;
+    if (!t->config->o.tls_session)
+        return 0;
+    memcpy(&s, t->config->o.tls_session, sizeof s);
+    wsock__session_key(t, key);
+    same = s.it.session_id_len > 0 && memcmp(key, s.key, sizeof key) == 0;
+    if (same)
+        br_ssl_engine_set_session_parameters(&t->u.client.eng, &s.it);
+    wsock__wipe(&s, sizeof s);
+    return same;
+}
+
+/* The handshake is done: the next one may be shorter. */
+static void wsock__session_keep(wsock__bear *t)
+{
+    wsock__session s;
+    if (!t->client || !t->config->o.tls_session)
+        return;
+    memset(&s, 0, sizeof s);
+    wsock__session_key(t, s.key);
+    br_ssl_engine_get_session_parameters(&t->u.client.eng, &s.it);
+    memcpy(t->config->o.tls_session, &s, sizeof s);
+    wsock__wipe(&s, sizeof s);
+}
+
+static int wsock__bear_open(void *user, const char *host, int port)
+{
+    wsock__bear *t = (wsock__bear *)user;
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    int r;
+    (void)host;
+    (void)port;
+    if (t->refused)
+        return WSOCK_TRANSPORT_ERROR;
+    for (;;) {
+        unsigned state = br_ssl_engine_current_state(e);
+        if (state & BR_SSL_CLOSED || state == 0) {
+            r = wsock__bear_failed(t);
+            wsock__bear_say_alert(t);
+            return r;
+        }
+        r = 1;
+        if (state & BR_SSL_SENDREC)
+            r = wsock__bear_push(t);
+        else if (state & (BR_SSL_SENDAPP | BR_SSL_RECVAPP))
+            break;
+        else
+            r = wsock__bear_pull(t);
+        if (r < 0)
+            return r;
+    }
+    wsock__session_keep(t);
+    wsock__bear_slim(t);
+    t->barren = 0;
+    return WSOCK_OK;
+}
+
+/* The end: in order, or because the engine has failed. */
+static int wsock__bear_closed(wsock__bear *t)
+{
+    if (br_ssl_engine_last_error(wsock__bear_engine(t)) == BR_ERR_OK)
+        return 0;
+    return wsock__bear_failed(t);
+}
+
+static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
+{
+    wsock__bear *t = (wsock__bear *)user;
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    int r = 0, pushed = 0;
+    for (;;) {
+        unsigned state = br_ssl_engine_current_state(e);
+        size_t n;
+        if (state & BR_SSL_CLOSED || state == 0)
+            return wsock__bear_closed(t);
+        if (state & BR_SSL_RECVAPP) {
+            const unsigned char *from = br_ssl_engine_recvapp_buf(e, &n);
+            if (n > size)
+                n = size;
+            memcpy(data, from, n);
+            br_ssl_engine_recvapp_ack(e, n);
+            t->barren = 0;
+            return (ptrdiff_t)n;
+        }
+        /* An answer that is owed, as an alert or the end of the stream; what
+         * stands there of a write is for the next write. */
+        if ((state & BR_SSL_SENDREC) && !t->accepted && !pushed) {
+            pushed = wsock__bear_push(t);
+            continue;
+        }
+        if (!(state & BR_SSL_RECVREC))
+            return pushed ? pushed : (int)WSOCK_WANT_WRITE;
+        r = wsock__bear_pull(t);
+        if (r < 0)
+            break;
+    }
+    if (t->cut && t->closing) /* all was said: RFC 5246 7.2.1 */
+        return 0;
+    return r == WSOCK_WANT_READ && pushed == WSOCK_WANT_WRITE ? pushed : r;
+}
+
+/* Encode what fits into a record.  0: the engine takes nothing now. */
+static size_t wsock__bear_encode(br_ssl_engine_context *e,
+                                 const wsock_buf *bufs, size_t count)
+{
+    size_t room, taken = 0, i;
+    unsigned char *to = br_ssl_engine_sendapp_buf(e, &room);
+    for (i = 0; to && i < count && taken < room; i++) {
+        size_t n = bufs[i].size;
+        if (n > room - taken)
+            n = room - taken;
+        memcpy(to + taken, bufs[i].data, n);
+        taken += n;
+    }
+    if (taken) {
+        br_ssl_engine_sendapp_ack(e, taken);
+        br_ssl_engine_flush(e, 0);
+    }
+    return taken;
+}
+
+/* One record a call.  What is encoded counts as written once it is out: until
+ * then the same bytes are offered again.  (Nothing behind what is counted may
+ * be encoded: after a count other bytes may come next.) */
+static ptrdiff_t wsock__bear_write(void *user, const wsock_buf *bufs,
+                                   size_t count)
+{
+    wsock__bear *t = (wsock__bear *)user;
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    size_t taken;
+    int r = wsock__bear_push(t);
+    if (r == 0 && !t->accepted) {
+        if (br_ssl_engine_current_state(e) & BR_SSL_CLOSED)
+            return wsock__bear_failed(t);
+        t->accepted = wsock__bear_encode(e, bufs, count);
+        if (!t->accepted)
+            return WSOCK_WANT_READ;
+        r = wsock__bear_push(t);
+    }
+    if (r < 0)
+        return r;
+    taken = t->accepted;
+    t->accepted = 0;
+    return (ptrdiff_t)taken;
+}
+
+/* Say close_notify.  Unread data is taken first: BearSSL 0.6 does not come
+ * out of a close with some. */
+static int wsock__bear_finish(void *user)
+{
+    wsock__bear *t = (wsock__bear *)user;
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    int r = wsock__bear_push(t);
+    if (r < 0)
+        return r;
+    t->accepted = 0;
+    if (!t->closing) {
+        size_t n;
+        while (br_ssl_engine_recvapp_buf(e, &n))
+            br_ssl_engine_recvapp_ack(e, n);
+        br_ssl_engine_close(e);
+        t->closing = 1;
+        r = wsock__bear_push(t);
+    }
+    if (r < 0)
+        return r;
+    return t->below.finish ? t->below.finish(t->below.user) : 0;
+}
+
+static int wsock__bear_wait(void *user, int wants, int timeout)
+{
+    wsock__bear *t = (wsock__bear *)user;
+    return t->below.wait(t->below.user, wants, timeout);
+}
+
+static void wsock__bear_wake(void *user)
+{
+    wsock__bear *t = (wsock__bear *)user;
+    t->below.wake(t->below.user);
+}
+
+static intptr_t wsock__bear_fd(void *user)
+{
+    wsock__bear *t = (wsock__bear *)user;
+    return t->below.fd(t->below.user);
+}
+
+static void wsock__bear_explain(void *user, wsock_failure *f)
+{
+    wsock__bear *t = (wsock__bear *)user;
+    f->code = WSOCK_CONNECTION_LOST;
+    if (t->lost) {
+        if (t->below.explain)
+            t->below.explain(t->below.user, f);
+    } else if (t->cut) {
+        f->text = "the stream was cut: it ended without TLS's close_notify";
+    } else {
+        f->code = WSOCK_TLS_ERROR;
+        f->phase = WSOCK_PHASE_TLS;
+        f->tls_code = t->code;
+        f->text = t->text;
+    }
+}
+
+static void wsock__bear_close(void *user)
+{
+    wsock__bear *t = (wsock__bear *)user;
+    wsock_io below = t->below;
+    wsock__bear_slim(t);
+    wsock__tls_release(t->config, t, t->size);
+    if (below.close)
+        below.close(below.user);
+}
+
+/* ---- how it begins */
+
+/* ECDHE for forward secrecy, with AEAD; what the CPU has instructions for
+ * comes first. */
+static void wsock__bear_suites(br_ssl_engine_context *e)
+{
+    static const uint16_t suites[] = {
+        BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+        BR_TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        BR_TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        BR_TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+        BR_TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+        BR_TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        BR_TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256};
+    int aes = (br_aes_x86ni_ctr_get_vtable() && br_ghash_pclmul_get()) ||
+              (br_aes_pwr8_ctr_get_vtable() && br_ghash_pwr8_get());
+    br_ssl_engine_set_versions(e, BR_TLS12, BR_TLS12);
+    br_ssl_engine_set_suites(e, suites + (aes ? 2 : 0), 6);
+    br_ssl_engine_set_default_aes_gcm(e);
+    br_ssl_engine_set_default_chapol(e);
+    br_ssl_engine_set_default_ec(e);
+    br_ssl_engine_set_default_ecdsa(e);
+    br_ssl_engine_set_default_rsavrfy(e);
+    br_ssl_engine_set_hash(e, br_sha256_ID, &br_sha256_vtable);
+    br_ssl_engine_set_hash(e, br_sha384_ID, &br_sha384_vtable);
+    br_ssl_engine_set_hash(e, br_sha512_ID, &br_sha512_vtable);
+    br_ssl_engine_set_prf_sha256(e, br_tls12_sha256_prf);
+    br_ssl_engine_set_prf_sha384(e, br_tls12_sha384_prf);
+}
+
+static const char *const wsock__alpn[] = {"http/1.1"};
+
+/* What both roles have in common.  The buffers are two, as halves of one
+ * overlap in BearSSL. */
+static int wsock__bear_prepare(wsock__bear *t)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    const wsock_system *s = &t->config->system;
+    size_t record = wsock__record_size(&t->config->o);
+    uint8_t seed[48];
+    if (s->random(s->user, seed, sizeof seed) != 0)
+        return WSOCK_RANDOM_FAILED;
+    wsock__bear_suites(e);
+    br_ssl_engine_set_buffers_bidi(
+        e, t->in, record + BR_SSL_BUFSIZE_INPUT - 16384, t->out,
+        record + BR_SSL_BUFSIZE_OUTPUT - 16384);
+    br_ssl_engine_inject_entropy(e, seed, sizeof seed);
+    wsock__wipe(seed, sizeof seed);
+    br_ssl_engine_add_flags(e, BR_OPT_NO_RENEGOTIATION);
+    br_ssl_engine_set_protocol_names(e, (const char **)(uintptr_t)wsock__alpn,
+                                     1);
+    return WSOCK_OK;
+}
+
+/* Read options.tls_ca, if it is given.  0: it cannot be used. */
+static int wsock__bear_roots(wsock__bear *t)
+{
+    wsock__config *c = t->config;
+    wsock__roots *ca = &t->chain->ca;
+    wsock__pem_text text;
+    wsock__load l;
+    l.c = c;
+    l.option = "tls_ca";
+    l.wrong = t->text;
+    if (!c->o.tls_ca || t->chain->insecure)
+        return 1;
+    if (!wsock__text_get(&l, c->o.tls_ca, &text))
+        return 0;
+    ca->der = text.owned;
+    ca->room = text.size;
+    if (!ca->der)
+        ca->der = (uint8_t *)wsock__tls_alloc(c, text.size);
+    if (ca->der)
+        wsock__roots_add(ca, text.text, text.size);
+    if (ca->count == 0)
+        snprintf(t->text, sizeof t->text, "options.tls_ca has no certificate "
+                 "that can be used");
+    return ca->count > 0;
+}
+
+/* Take our certificate into use: the server's, or one of this connection's
+ * own.  0: it cannot be used. */
+static int wsock__bear_identify(wsock__bear *t)
+{
+    wsock__identity *id = (wsock__identity *)t->config->identity;
+    const br_rsa_private_key *rsa;
+    const br_ec_private_key *ec;
+    if (!id)
+        id = t->identity = wsock__identity_load(t->config, 0, t->text);
+    if (!id)
+        return 0;
+    rsa = br_skey_decoder_get_rsa(&id->key);
+    ec = br_skey_decoder_get_ec(&id->key);
+    if (t->client && rsa)
+        br_ssl_client_set_single_rsa(&t->u.client, id->chain, id->count, rsa,
+                                     br_rsa_pkcs1_sign_get_default());
+    else if (t->client)
+        br_ssl_client_set_single_ec(&t->u.client, id->chain, id->count, ec,
+                                    BR_KEYTYPE_SIGN, id->issuer_key,
+                                    br_ec_get_default(),
+                                    br_ecdsa_sign_asn1_get_default());
+    else if (rsa)
+        br_ssl_server_set_single_rsa(&t->u.server, id->chain, id->count, rsa,
+                                     BR_KEYTYPE_SIGN,
+                                     br_rsa_private_get_default(),
+                                     br_rsa_pkcs1_sign_get_default());
+    else
+        br_ssl_server_set_single_ec(&t->u.server, id->chain, id->count, ec,
+                                    BR_KEYTYPE_SIGN, id->issuer_key,
+                                    br_ec_get_default(),
+                                    br_ecdsa_sign_asn1_get_default());
+    if (!t->client && id->sessions)
+        br_ssl_server_set_cache(&t->u.server, &id->cache.vtable);
+    return 1;
+}
+
+static int wsock__bear_begin_client(wsock__bear *t)
+{
+    wsock__config *c = t->config;
+    uint8_t address[16];
+    int r;
+    t->chain = (wsock__chain *)wsock__tls_alloc(c, sizeof *t->chain);
+    if (!t->chain)
+        return WSOCK_NO_MEMORY;
+    memset(t->chain, 0, offsetof(wsock__chain, bytes));
+    t->chain->methods = &wsock__chain_class;
+    t->chain->config = c;
+    t->chain->host = t->host;
+    t->chain->text = t->text;
+    t->chain->insecure =
+        (c->o.flags & WSOCK_UNSAFE_TLS_ACCEPT_ANYONE) != 0;
+    br_ssl_client_zero(&t->u.client);
+    r = wsock__bear_prepare(t);
+    if (r != WSOCK_OK)
+        return r;
+    br_ssl_engine_set_x509(&t->u.client.eng, &t->chain->methods);
+    t->refused = !wsock__bear_roots(t) ||
+                 (c->o.tls_cert && !wsock__bear_identify(t));
+    if (!t->refused &&
+        !br_ssl_client_reset(&t->u.client,
+                             wsock__host_address(t->host, address)
+                                 ? NULL : t->host,
+                             wsock__session_take(t))) {
+        t->refused = 1;
+        wsock__bear_failed(t);
+    }
+    return WSOCK_OK;
+}
+
+static int wsock__bear_begin_server(wsock__bear *t)
+{
+    int r;
+    br_ssl_server_zero(&t->u.server);
+    r = wsock__bear_prepare(t);
+    if (r != WSOCK_OK)
+        return r;
+    t->refused = !wsock__bear_identify(t);
+    if (!t->refused && !br_ssl_server_reset(&t->u.server)) {
+        t->refused = 1;
+        wsock__bear_failed(t);
+    }
+    return WSOCK_OK;
+}
+
+/* wsock_tls's wrap; `user` is the connection. */
+static int wsock__bear_wrap(void *user, wsock_io *io, int role,
+                            const char *host, const wsock_options *options)
+{
+    wsock *ws = (wsock *)user;
+    size_t size = wsock__bear_size(options), n;
+    wsock__bear *t = (wsock__bear *)wsock__tls_alloc(ws->config, size);
+    int r;
+    if (!t)
+        return WSOCK_NO_MEMORY;
+    memset(t, 0, sizeof *t);
+    t->size = size;
+    t->config = ws->config;
+    t->client = role == WSOCK_CLIENT;
+    t->in = (uint8_t *)(t + 1);
+    t->out = t->in + wsock__record_size(options) + BR_SSL_BUFSIZE_INPUT -
+             16384;
+    snprintf(t->host, sizeof t->host, "%s", host ? host : "");
+    n = strlen(t->host);
+    if (n && t->host[n - 1] == '.')
+        t->host[n - 1] = 0;
+    r = t->client ? wsock__bear_begin_client(t) : wsock__bear_begin_server(t);
+    if (r != WSOCK_OK) {
+        wsock__bear_slim(t);
+        wsock__tls_release(ws->config, t, size);
+        return r;
+    }
+    t->below = *io;
+    io->open = wsock__bear_open;
+    io->read = wsock__bear_read;
+    io->write = wsock__bear_write;
+    io->finish = wsock__bear_finish;
+    io->wait = io->wait ? wsock__bear_wait : NULL;
+    io->wake = io->wake ? wsock__bear_wake : NULL;
+    io->fd = io->fd ? wsock__bear_fd : NULL;
+    io->explain = wsock__bear_explain;
+    io->close = wsock__bear_close;
+    io->user = t;
+    return WSOCK_OK;
+}
+
+/* ---- what the rest of the library asks for */
+
+/* With options.memory: the part of the block for TLS. */
+static size_t wsock__tls_room(const wsock_options *o, int role)
+{
+    size_t size = wsock__round(wsock__bear_size(o));
+    if (role == WSOCK_CLIENT)
+        size += wsock__round(sizeof(wsock__chain));
+    if (role == WSOCK_CLIENT && o->tls_ca)
+        size += wsock__round(strlen(o->tls_ca));
+    if (o->tls_cert)
+        size += wsock__round(sizeof(wsock__identity) +
+                             wsock__round(strlen(o->tls_cert)));
+    return size;
+}
+
+/* A server's certificate, loaded once.  0: it cannot be used. */
+static int wsock__tls_load(wsock__config *c, char wrong[160])
+{
+    if (!c->secure || c->o.tls)
+        return 1;
+    c->identity = wsock__identity_load(c, 1, wrong);
+    return c->identity != NULL;
+}
+
+static void wsock__tls_unload(wsock__config *c)
+{
+    wsock__identity_free(c, (wsock__identity *)c->identity);
+    c->identity = NULL;
+}
+
+/* A connection leaves its server, after the handshake: so does its memory. */
+static void wsock__tls_move(wsock *ws, wsock__config *to)
+{
+    wsock__bear *t = (wsock__bear *)ws->io_user;
+    if (!ws->io || ws->io->close != wsock__bear_close)
+        return;
+    t->config->used -= t->size;
+    to->used += t->size;
+    t->config = to;
+}
+#endif
+
+#undef WSOCK__TLS
 #undef WSOCK__WINDOWS
 #undef WSOCK__LINUX
 #undef WSOCK__ACCEPT4

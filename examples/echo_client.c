@@ -4,6 +4,11 @@
  *     cc -O2 -o echo_client examples/echo_client.c
  *     ./echo_client ws://127.0.0.1:9001/
  *
+ * For wss:// URLs, with BearSSL (Debian's libbearssl-dev; SSL_CERT_FILE names
+ * the authorities if the system's are not meant):
+ *
+ *     cc -O2 -DWSOCK_BEARSSL -o echo_client examples/echo_client.c -lbearssl
+ *
  * Exit status: 0 after an orderly close; 1 when the connection or the
  * handshake failed, or the connection was lost, with the reason on stderr. */
 #define WSOCK_IMPLEMENTATION

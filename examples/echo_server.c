@@ -2,9 +2,15 @@
  *
  *     cc -O2 -o echo_server examples/echo_server.c
  *     ./echo_server [--host H] [--port N] [--max-message BYTES]
+ *                   [--cert FILE --key FILE]
  *
  * Listens on ws://127.0.0.1:9001/ unless told otherwise (port 0: any free
- * one); ends on SIGINT and SIGTERM, after closing its connections. */
+ * one); with a certificate and its key (PEM) on wss://.  Ends on SIGINT and
+ * SIGTERM, after closing its connections.  For wss://, with BearSSL (Debian's
+ * libbearssl-dev):
+ *
+ *     cc -O2 -DWSOCK_BEARSSL -o echo_server examples/echo_server.c -lbearssl
+ */
 #define WSOCK_IMPLEMENTATION
 #include "../wsock.h"
 
@@ -41,7 +47,7 @@ static void serve(void)
 
 int main(int argc, char **argv)
 {
-    const char *host = "127.0.0.1", *port = "9001";
+    const char *host = "127.0.0.1", *port = "9001", *scheme;
     wsock_options options = {0};
     char url[320];
     int i, failed;
@@ -53,24 +59,30 @@ int main(int argc, char **argv)
             port = argv[i + 1];
         else if (strcmp(argv[i], "--max-message") == 0)
             options.max_message = (size_t)strtoull(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--cert") == 0)
+            options.tls_cert = argv[i + 1];
+        else if (strcmp(argv[i], "--key") == 0)
+            options.tls_key = argv[i + 1];
         else
             break;
     }
     if (i < argc) {
         fprintf(stderr, "usage: echo_server [--host H] [--port N] "
-                        "[--max-message BYTES]\n");
+                        "[--max-message BYTES] [--cert FILE --key FILE]\n");
         return 2;
     }
 
-    snprintf(url, sizeof url, strchr(host, ':') ? "ws://[%s]:%s/"
-                                                : "ws://%s:%s/", host, port);
+    scheme = options.tls_cert ? "wss" : "ws";
+    snprintf(url, sizeof url, strchr(host, ':') ? "%s://[%s]:%s/"
+                                                : "%s://%s:%s/",
+             scheme, host, port);
     server = wsock_listen(url, &options);
     if (wsock_server_error(server) == WSOCK_OK) {
         signal(SIGINT, on_signal);
         signal(SIGTERM, on_signal);
-        printf(strchr(host, ':') ? "listening on ws://[%s]:%d/\n"
-                                 : "listening on ws://%s:%d/\n",
-               host, wsock_server_port(server));
+        printf(strchr(host, ':') ? "listening on %s://[%s]:%d/\n"
+                                 : "listening on %s://%s:%d/\n",
+               scheme, host, wsock_server_port(server));
         fflush(stdout);
         serve();
     }

@@ -4,6 +4,10 @@
  *     ./wscat ws://127.0.0.1:9001/
  *     echo hello | ./wscat ws://127.0.0.1:9001/
  *
+ * For wss:// URLs, with BearSSL (Debian's libbearssl-dev):
+ *
+ *     cc -O2 -DWSOCK_BEARSSL -o wscat examples/wscat.c -lbearssl
+ *
  * One poll() waits for standard input and for the connection: what a program
  * with a loop of its own does.
  *
@@ -34,6 +38,11 @@ static const char help[] =
     "  --header \"N: value\" add a header to the request (repeatable)\n"
     "  --subprotocol NAME  offer a subprotocol (repeatable)\n"
     "  --origin ORIGIN     say where the request comes from\n"
+    "  --ca FILE           wss: trust the authorities in it (PEM), not the\n"
+    "                      system's\n"
+    "  --insecure          wss: trust whoever answers\n"
+    "  --cert FILE         wss: a certificate of our own (PEM), and\n"
+    "  --key FILE          its key, for servers that ask for one\n"
     "  --wait SECONDS      at the end of the input, close only when nothing\n"
     "                      has come for so long (0); many servers answer\n"
     "                      nothing more once they have read a Close\n"
@@ -335,6 +344,14 @@ int main(int argc, char **argv)
             subprotocols[subprotocol_count++] = argv[++i];
         } else if (strcmp(argv[i], "--origin") == 0 && more) {
             o.origin = argv[++i];
+        } else if (strcmp(argv[i], "--ca") == 0 && more) {
+            o.tls_ca = argv[++i];
+        } else if (strcmp(argv[i], "--cert") == 0 && more) {
+            o.tls_cert = argv[++i];
+        } else if (strcmp(argv[i], "--key") == 0 && more) {
+            o.tls_key = argv[++i];
+        } else if (strcmp(argv[i], "--insecure") == 0) {
+            o.flags |= WSOCK_UNSAFE_TLS_ACCEPT_ANYONE;
         } else if (strcmp(argv[i], "--wait") == 0 && more) {
             patience = seconds(argv[++i]);
         } else if (argv[i][0] != '-' && !url) {
@@ -349,7 +366,7 @@ int main(int argc, char **argv)
         return 2;
     }
 
-    o.flags = WSOCK_NONBLOCKING | WSOCK_PARTS;
+    o.flags |= WSOCK_NONBLOCKING | WSOCK_PARTS;
     o.headers = headers;
     o.subprotocols = subprotocols;
     ws = wsock_connect(url, &o);

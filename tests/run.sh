@@ -20,7 +20,7 @@
 # sets how many builds run at a time; PYTHON which python has the peers.
 set -u
 
-suites='build hygiene analysis examples readme unit platform threads peers
+suites='build hygiene analysis examples readme unit tls platform threads peers
     browser abuse network bench fuzz'
 suites=$(echo $suites)
 install=
@@ -31,7 +31,7 @@ usage() { sed -n '2,21s/^# \{0,1\}//p' "$0"; }
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 root=$(cd "$here/.." && pwd) || exit 1
 cd "$root" || exit 1
-units=$(cd tests/unit && ls test_*.c | sed 's/^test_//; s/\.c$//')
+units=$(cd tests/unit && ls test_*.c | sed 's/^test_//; s/\.c$//; /^tls$/d')
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -192,6 +192,13 @@ install_all() {
     have nm || wanted="$wanted binutils"
     [ -e /usr/include/stdio.h ] || wanted="$wanted libc6-dev"
     [ -e /usr/include/uv.h ] || wanted="$wanted libuv1-dev"
+    [ -e /usr/include/bearssl.h ] || wanted="$wanted libbearssl-dev"
+    /usr/bin/python3 -c 'import cryptography' 2>/dev/null ||
+        wanted="$wanted python3-cryptography"
+    have openssl || wanted="$wanted openssl"
+    [ -e /usr/include/openssl/ssl.h ] || wanted="$wanted libssl-dev"
+    [ -e /etc/ssl/certs/ca-certificates.crt ] ||
+        wanted="$wanted ca-certificates"
     have chromium || wanted="$wanted chromium"
     have ip || wanted="$wanted iproute2"
     [ -e /usr/include/libwebsockets.h ] ||
@@ -429,6 +436,12 @@ suite_examples() {
             continue
         fi
         case $line in
+        *-lssl*)
+            if ! echo '#include <openssl/ssl.h>' | cc -E - >/dev/null 2>&1
+            then
+                missing "$f" "no OpenSSL (libssl-dev)"
+                continue
+            fi ;;
         *-luv*)
             if ! echo '#include <uv.h>' | cc -E - >/dev/null 2>&1; then
                 missing "$f" "no libuv (libuv1-dev)"
@@ -587,6 +600,96 @@ suite_unit() {
         missing "unit tests under valgrind" "no valgrind"
     fi
     settle counted
+}
+
+# -------------------------------------------------------------------- tls --
+# wss:// by BearSSL, which the other suites build without.
+
+tls_ready() {
+    [ -e /usr/include/bearssl.h ] ||
+        { missing tls "no BearSSL (libbearssl-dev)"; return 1; }
+    have gcc || { missing tls "no gcc"; return 1; }
+    [ -x /usr/bin/python3 ] &&
+        /usr/bin/python3 -c 'import cryptography' 2>/dev/null ||
+        { missing tls "no python3-cryptography"; return 1; }
+    rm -rf "$work/tls/pki"
+    mkdir -p "$work/tls" || return 1
+    /usr/bin/python3 -W ignore tests/peers/tls/certificates.py \
+        "$work/tls/pki" >"$work/tls/pki.log" 2>&1 ||
+        { fail "certificates.py" "$work/tls/pki.log"; return 1; }
+}
+
+tls_builds() {
+    p=tests/platform/implementation.c
+    for set in '' -DWSOCK_STATIC -DWSOCK_NO_THREADS -DWSOCK_USE_POLL; do
+        job "BearSSL, gcc $set" "gcc -std=c99 $c_warnings -O2 $set \
+            -DWSOCK_BEARSSL -c -o /dev/null $p"
+        have clang && job "BearSSL, clang $set" "clang -std=c11 $c_warnings \
+            $set -DWSOCK_BEARSSL -fsyntax-only $p"
+        have g++ && job "BearSSL, g++ $set" "g++ -x c++ -std=c++11 $warnings \
+            $set -DWSOCK_BEARSSL -fsyntax-only $p"
+    done
+    job "BearSSL under -fanalyzer" "gcc -std=c99 -O1 -fanalyzer -Werror \
+        -DWSOCK_BEARSSL -c -o /dev/null $p"
+    # For other systems there is only the header, by itself.
+    mkdir -p "$work/tls/include"
+    cp /usr/include/bearssl/*.h "$work/tls/include/"
+    for cc in x86_64-w64-mingw32-gcc-win32 i686-w64-mingw32-gcc-win32; do
+        have $cc || { missing "BearSSL, $cc" "no $cc"; continue; }
+        job "BearSSL, $cc" "$cc -std=c99 $c_warnings -DWSOCK_BEARSSL \
+            -isystem '$work/tls/include' -fsyntax-only $p"
+    done
+}
+
+tls_symbols() { # what the library exports, and its one variable
+    gcc -std=c99 -O2 -fno-pic -fno-pie -DWSOCK_BEARSSL -c \
+        -o "$work/hygiene.o" tests/platform/implementation.c
+    nm -g --defined-only "$work/hygiene.o" | awk '{ print $3 }' |
+        grep -v '^wsock_[a-z]'
+    nm "$work/hygiene.o" | awk '$2 ~ /^[BbDdCcGgSs]$/ { print $3 }' |
+        grep -v '^wsock__process_roots$\|^once\.'
+}
+
+suite_tls() {
+    tls_ready || return
+    flags='-std=gnu99 -g -Wall -Wextra -Werror -pthread'
+    source=tests/unit/test_tls.c
+    pki="WSOCK_PKI='$work/tls/pki'"
+    check "BearSSL: symbols and variables" tls_symbols
+    begin
+    tls_builds
+    settle
+    begin
+    for set in '-O2' '-O1 -DWSOCK_USE_POLL' '-O1 -DWSOCK_NO_THREADS'; do
+        out=$work/tls/test$(echo "$set" | tr -cd 'A-Za-z0-9_')
+        job "test_tls $set" "gcc $flags $set -o $out $source -lbearssl ||
+            exit 1; $pki $out"
+    done
+    if sanitizers_work; then
+        job "test_tls, sanitized" "clang $flags -O1 \
+            -fsanitize=address,undefined -fno-sanitize-recover=undefined \
+            -o $work/tls/sanitized $source -lbearssl || exit 1
+            $pki $work/tls/sanitized"
+        job "test_tls under TSan" "clang $flags -O1 -fsanitize=thread \
+            -o $work/tls/tsan $source -lbearssl || exit 1
+            $pki TEST_SMALL=1 TEST_QUICK=1 TSAN_OPTIONS=halt_on_error=1 \
+            $work/tls/tsan"
+    else
+        missing "test_tls under sanitizers" "clang cannot build them"
+    fi
+    if have valgrind; then
+        # The roots of the process are never given back.
+        job "test_tls under valgrind" "gcc $flags -O1 -o $work/tls/valgrind \
+            $source -lbearssl || exit 1
+            $pki TEST_QUICK=1 TEST_SMALL=1 valgrind -q --error-exitcode=9 \
+            --leak-check=full --show-leak-kinds=definite,possible \
+            --errors-for-leak-kinds=definite,possible $work/tls/valgrind"
+    else
+        missing "test_tls under valgrind" "no valgrind"
+    fi
+    settle counted
+    have openssl || { missing tls "no openssl"; return; }
+    script tls sh tests/peers/tls/run.sh "$work/tls/pki"
 }
 
 # ---------------------------------------------------------------- threads --

@@ -41,7 +41,7 @@ TEST(urls_that_are_not)
     }
 }
 
-TEST(wss_is_not_in_this_build)
+TEST(wss_needs_tls)
 {
     wsock *ws = wsock_new(WSOCK_CLIENT, "wss://host/", NULL);
     CHECK_RESULT(wsock_error(ws), WSOCK_UNSUPPORTED);
@@ -750,7 +750,7 @@ TEST(no_head_after_the_head)
 
 static const test_case tests[] = {
     TEST_ENTRY(urls_that_are_not),
-    TEST_ENTRY(wss_is_not_in_this_build),
+    TEST_ENTRY(wss_needs_tls),
     TEST_ENTRY(urls_and_what_they_ask_for),
     TEST_ENTRY(the_request),
     TEST_ENTRY(the_plain_request),

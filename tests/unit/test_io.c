@@ -20,6 +20,9 @@ enum { RECORD_HELLO = 1, RECORD_DATA = 2, RECORD_REKEY = 3, RECORD_OK = 4,
 
 typedef struct filter {
     const wsock_io *below;
+    wsock_io under;     /* plugged in: what was wrapped */
+    int allocated;      /* plugged in for a connection that nobody knows */
+    int role;
     size_t most;        /* bytes that one read hands out; 0: any */
     bytes raw;          /* encoded, from below */
     size_t raw_at;
@@ -33,6 +36,10 @@ typedef struct filter {
     int records, rekeys_answered;
     uint8_t key;
 } filter;
+
+/* Called with the number of each step of a server's handshake. */
+static void (*server_step)(int n);
+static int server_steps;
 
 static void filter_record(filter *f, int type, const void *data, size_t n)
 {
@@ -114,6 +121,8 @@ static int filter_open(void *user, const char *host, int port)
 {
     filter *f = (filter *)user;
     int r, pushed;
+    if (f->role == WSOCK_SERVER && server_step)
+        server_step(++server_steps);
     if (f->below->open) {
         r = f->below->open(f->below->user, host, port);
         if (r)
@@ -228,9 +237,16 @@ static intptr_t filter_fd(void *user)
 
 static void filter_explain(void *user, wsock_failure *failure)
 {
-    filter *f = (filter *)user;
-    (void)f;
+    (void)user;
     failure->tls_code = 42;
+    failure->text = "the toy is broken";
+}
+
+static void filter_free(filter *f)
+{
+    bytes_free(&f->raw);
+    bytes_free(&f->plain);
+    bytes_free(&f->out);
 }
 
 static void filter_close(void *user)
@@ -238,6 +254,10 @@ static void filter_close(void *user)
     filter *f = (filter *)user;
     if (f->below->close)
         f->below->close(f->below->user);
+    if (f->allocated) {
+        filter_free(f);
+        free(f);
+    }
 }
 
 static void filter_init(filter *f, wsock_io *io, const wsock_io *below)
@@ -258,22 +278,46 @@ static void filter_init(filter *f, wsock_io *io, const wsock_io *below)
     io->user = f;
 }
 
-static void filter_free(filter *f)
+/* The same as options.tls.  user: the filter to use; NULL: a new one. */
+static int filter_wrap(void *user, wsock_io *io, int role, const char *host,
+                       const wsock_options *options)
 {
-    bytes_free(&f->raw);
-    bytes_free(&f->plain);
-    bytes_free(&f->out);
+    filter *f = user ? (filter *)user : (filter *)malloc(sizeof *f);
+    wsock_io under = *io;
+    if (!CHECK(f != NULL))
+        return WSOCK_NO_MEMORY;
+    CHECK(io->open == NULL);
+    CHECK(options->handshake_timeout != 0); /* those in force */
+    if (role == WSOCK_SERVER)
+        CHECK(host == NULL);
+    else
+        CHECK(strcmp(host, "h") == 0 || strcmp(host, "127.0.0.1") == 0);
+    filter_init(f, io, &f->under);
+    f->under = under;
+    io->wait = under.wait ? filter_wait : NULL;
+    io->fd = under.fd ? filter_fd : NULL;
+    f->allocated = !user;
+    f->role = role;
+    return WSOCK_OK;
 }
 
+static const wsock_tls toy_tls = { filter_wrap, NULL };
+
 /* ------------------------------------------------------- conversations -- */
+
+/* What lies between a connection and its transport. */
+enum { PLAIN = 0, FILTERED = 1, /* the filter is the program's transport */
+       SECURED = 2 };           /* the filter is options.tls */
 
 typedef struct world {
     test_system system;
     test_link link;
     test_peer peer;
-    wsock_failure why;  /* the client's account, after a failure */
+    wsock_failure why;  /* the client's account, after a failure, */
+    char text[160];     /* and its line */
     filter filters[2];
     wsock_io filtered[2];
+    wsock_tls tls[2];
     wsock *ws;
 } world;
 
@@ -291,7 +335,9 @@ static void world_init(world *w, unsigned flags, int filtered)
     w->link.system = &w->system;
     w->peer.link = &w->link;
     for (i = 0; i < 2; i++) {
-        if (filtered)
+        w->tls[i].wrap = filter_wrap;
+        w->tls[i].user = &w->filters[i];
+        if (filtered == FILTERED)
             filter_init(&w->filters[i], &w->filtered[i], &w->link.io[i]);
         else
             w->filtered[i] = w->link.io[i];
@@ -299,8 +345,11 @@ static void world_init(world *w, unsigned flags, int filtered)
     memset(&o, 0, sizeof o);
     o.system = &w->system.system;
     o.flags = flags;
-    w->ws = wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+    o.tls = filtered == SECURED ? &w->tls[0] : NULL;
+    w->ws = wsock_new(WSOCK_CLIENT,
+                      filtered == SECURED ? "wss://h/" : "ws://h/", &o);
     o.flags = WSOCK_NONBLOCKING;
+    o.tls = filtered == SECURED ? &w->tls[1] : NULL;
     w->peer.ws = wsock_new(WSOCK_SERVER, NULL, &o);
     CHECK(w->ws && w->peer.ws);
 }
@@ -363,6 +412,7 @@ static int blocking_conversation(world *w)
         r = wsock_close(w->ws, 1000, "bye");
     if (r != WSOCK_OK) { /* the client is gone: so is its end */
         w->why = *wsock_why(w->ws);
+        snprintf(w->text, sizeof w->text, "%s", w->why.text);
         CHECK_RESULT(w->why.code, r);
         CHECK_RESULT(wsock_error(w->ws), r);
         CHECK(wsock_error_text(w->ws)[0]);
@@ -430,6 +480,18 @@ TEST(blocking_through_a_filter)
     check_blocking(0, 0, 2, 100, 1);
 }
 
+/* And with the filter as the library's TLS: around the transport of the
+ * program's, once that is open. */
+TEST(blocking_through_tls)
+{
+    check_blocking(0, 0, 0, 0, SECURED);
+    check_blocking(1, 0, 0, 0, SECURED);
+    check_blocking(0, 1, 0, 0, SECURED);
+    check_blocking(1, 1, 2, 0, SECURED);
+    check_blocking(7, 5, 3, 200, SECURED);
+    check_blocking(0, 0, 2, 100, SECURED);
+}
+
 /* A filter that hands out few bytes at a time, of many that it holds. */
 TEST(held_back_bytes_are_read)
 {
@@ -468,7 +530,12 @@ static void every_call_fails(int side, int filtered)
             /* After the closing handshake nothing can go wrong any more. */
             if (r != WSOCK_OK) {
                 CHECK(r == WSOCK_CONNECTION_LOST
-                      || (filtered && r == WSOCK_CONNECT_FAILED));
+                      || (filtered == FILTERED && r == WSOCK_CONNECT_FAILED)
+                      || (filtered == SECURED && r == WSOCK_TLS_ERROR));
+                if (r == WSOCK_TLS_ERROR) {
+                    CHECK_INT(w.why.phase, WSOCK_PHASE_TLS);
+                    CHECK_STR(w.text, "TLS failed: the toy is broken");
+                }
                 if (filtered)
                     CHECK_INT(w.why.tls_code, 42);
                 else
@@ -476,7 +543,8 @@ static void every_call_fails(int side, int filtered)
             }
         } else {
             CHECK(r == WSOCK_OK || r == WSOCK_CONNECTION_LOST
-                  || (filtered && r == WSOCK_CONNECT_FAILED));
+                  || (filtered == FILTERED && r == WSOCK_CONNECT_FAILED)
+                  || (filtered == SECURED && r == WSOCK_TLS_ERROR));
         }
         wsock_free(w.ws);
         w.ws = NULL;
@@ -506,7 +574,13 @@ TEST(every_call_of_the_server_fails)
 
 TEST(every_call_below_the_filter_fails)
 {
-    every_call_fails(0, 1);
+    every_call_fails(0, FILTERED);
+}
+
+TEST(every_call_below_tls_fails)
+{
+    every_call_fails(0, SECURED);
+    every_call_fails(1, SECURED);
 }
 
 /* The stream ends after n bytes, for every n: CONNECTION_LOST, unless the
@@ -1468,13 +1542,318 @@ TEST(headers_end_with_a_blocking_close)
         }
 }
 
+/* ------------------------------------------------------------------ TLS -- */
+
+TEST(polled_through_tls)
+{
+    check_polled(0, 0, SECURED);
+    check_polled(1, 0, SECURED);
+    check_polled(1, 2, SECURED);
+    check_polled(3, 3, SECURED);
+    check_polled(1000, 5, SECURED);
+}
+
+/* Which URLs are TLS, and what is missing for it. */
+TEST(wss_urls_are_checked)
+{
+    static const struct {
+        const char *url, *host;
+    } hosts[] = {
+        { "wss://h/", "h" }, { "WSS://h:443/", "h" },
+        { "wss://h:80/", "h:80" }, { "ws://h:443/", "h:443" },
+        { "wss://[::1]/", "[::1]" }
+    };
+    static const wsock_tls empty = { NULL, NULL };
+    wsock_options o;
+    wsock_server *server;
+    wsock *ws;
+    bytes head = { 0 };
+    size_t i;
+    memset(&o, 0, sizeof o);
+    o.flags = WSOCK_CORE_ONLY; /* then TLS is the program's */
+    for (i = 0; i < sizeof hosts / sizeof hosts[0]; i++) {
+        test_note("%s", hosts[i].url);
+        ws = wsock_new(WSOCK_CLIENT, hosts[i].url, &o);
+        CHECK_RESULT(wsock_error(ws), WSOCK_OK);
+        bytes_clear(&head);
+        take_output(ws, &head);
+        check_value(&head, "Host", hosts[i].host);
+        wsock_free(ws);
+    }
+    bytes_free(&head);
+    test_note("what is missing");
+    o.flags = WSOCK_NONBLOCKING;
+    server = wsock_listen("wss://127.0.0.1:0/", &o);
+    CHECK_RESULT(wsock_server_error(server), WSOCK_UNSUPPORTED);
+    CHECK_INT(wsock_server_why(server)->phase, WSOCK_PHASE_SETUP);
+    CHECK_STR(wsock_server_why(server)->text,
+              "wss:// needs TLS: define WSOCK_BEARSSL where the "
+              "implementation is and link BearSSL (-lbearssl), or set "
+              "options.tls");
+    wsock_server_free(server);
+    o.tls = &empty;
+    ws = wsock_new(WSOCK_CLIENT, "wss://h/", &o);
+    CHECK_RESULT(wsock_error(ws), WSOCK_INVALID_PARAMETER);
+    wsock_free(ws);
+}
+
+/* TLS cannot begin: the failure is the one that `wrap` returns. */
+static int wrap_refuses(void *user, wsock_io *io, int role, const char *host,
+                        const wsock_options *options)
+{
+    (void)io;
+    (void)role;
+    (void)host;
+    (void)options;
+    return *(const int *)user;
+}
+
+TEST(tls_that_cannot_begin)
+{
+    static const int codes[] = { WSOCK_NO_MEMORY, WSOCK_RANDOM_FAILED, 1 };
+    size_t i;
+    for (i = 0; i < 3; i++) {
+        world w;
+        wsock_io io;
+        int code = codes[i];
+        test_note("wrap returns %d", code);
+        world_init(&w, 0, SECURED);
+        io = w.filtered[0];
+        w.tls[0].wrap = wrap_refuses;
+        w.tls[0].user = &code;
+        CHECK_RESULT(wsock_attach(w.ws, &io),
+                     code < 0 ? code : (int)WSOCK_TLS_ERROR);
+        CHECK_INT(wsock_why(w.ws)->phase, WSOCK_PHASE_TLS);
+        CHECK_INT(w.link.end[0].closed, 1);
+        wsock_attach(w.peer.ws, &w.filtered[1]);
+        test_peer_end(&w.peer);
+        world_free(&w);
+    }
+}
+
+/* A peer that never says a word: the handshake time-out has TLS in it, and
+ * the HTTP that follows has what is left of it. */
+TEST(tls_is_timed)
+{
+    int server, late;
+    for (server = 0; server < 2; server++)
+        for (late = 0; late < 2; late++) {
+            world w;
+            wsock *ws;
+            wsock_event e;
+            int r = 0, turns;
+            test_note("server %d, late %d", server, late);
+            world_init(&w, WSOCK_NONBLOCKING, SECURED);
+            ws = server ? w.peer.ws : w.ws;
+            wsock_attach(ws, &w.filtered[server]);
+            while (wsock_poll(ws, &e, 0) > 0)
+                CHECK(0);
+            w.system.now += 9999;
+            if (late) { /* TLS is there at the last moment */
+                bytes_put(&w.link.end[server].in, "\1\0\0", 3);
+                w.filters[server].hello_sent = 1;
+                CHECK_RESULT(wsock_poll(ws, &e, 0), 0);
+            }
+            for (turns = 0; turns < 10 && r == 0; turns++) {
+                r = wsock_poll(ws, &e, 0);
+                w.system.now += 1;
+            }
+            if (server && late) { /* 408 is said, then it lingers */
+                CHECK_INT(wsock_why(ws)->http_status, 408);
+                CHECK_INT(wsock_why(ws)->phase, WSOCK_PHASE_HTTP);
+            } else {
+                CHECK_INT(r, 1);
+                CHECK_INT(e.type, WSOCK_EVENT_CLOSE);
+                CHECK_RESULT(wsock_error(ws), WSOCK_TIMED_OUT);
+                CHECK_INT(wsock_why(ws)->phase,
+                          late ? WSOCK_PHASE_HTTP : WSOCK_PHASE_TLS);
+            }
+            wsock_attach(server ? w.ws : w.peer.ws, &w.filtered[!server]);
+            wsock_abort(w.ws);
+            world_free(&w);
+        }
+}
+
+static void server_url(const wsock_server *server, char url[64])
+{
+    snprintf(url, 64, "wss://127.0.0.1:%d/", wsock_server_port(server));
+}
+
+/* One client with a loop of its own and one in the server's, both over
+ * sockets; a large message fills them. */
+TEST(tls_in_a_servers_loop)
+{
+    enum { SIZE = 300000 };
+    wsock_options o;
+    wsock_server *server;
+    wsock *own, *added;
+    wsock_event e;
+    uint8_t *data = test_pattern(SIZE);
+    char url[64];
+    int turns, opens = 0, closes = 0, echoes = 0;
+    memset(&o, 0, sizeof o);
+    o.tls = &toy_tls;
+    o.flags = WSOCK_NONBLOCKING;
+    server = wsock_listen("wss://127.0.0.1:0/", &o);
+    server_url(server, url);
+    own = wsock_connect(url, &o);
+    added = wsock_connect(url, &o);
+    CHECK_RESULT(wsock_server_add(server, added), WSOCK_OK);
+    for (turns = 0; turns < 1000000 && closes < 4; turns++) {
+        int r = turns % 2 ? wsock_server_poll(server, &e, 0)
+                          : wsock_poll(own, &e, 0);
+        if (r <= 0)
+            continue;
+        if (e.type == WSOCK_EVENT_OPEN && ++opens == 4) {
+            CHECK_RESULT(wsock_send(own, WSOCK_BINARY, data, SIZE), 0);
+            CHECK_RESULT(wsock_send(added, WSOCK_BINARY, data, SIZE), 0);
+        }
+        if (e.type == WSOCK_EVENT_MESSAGE) {
+            CHECK_BYTES(e.data, e.size, data, SIZE);
+            if (e.ws == own || e.ws == added) {
+                echoes++;
+                CHECK_RESULT(wsock_close(e.ws, 1000, "bye"), WSOCK_OK);
+            } else {
+                CHECK_RESULT(wsock_send(e.ws, e.kind, e.data, e.size), 0);
+            }
+        }
+        if (e.type == WSOCK_EVENT_CLOSE) {
+            closes++;
+            CHECK_INT(e.code, 1000);
+            CHECK_RESULT(e.why->code, WSOCK_OK);
+        }
+    }
+    CHECK_INT(opens, 4);
+    CHECK_INT(echoes, 2);
+    CHECK_INT(closes, 4);
+    wsock_free(own);
+    wsock_free(added);
+    wsock_server_free(server);
+    free(data);
+}
+
+/* An accepted connection takes TLS along when it leaves the server; the
+ * client's first message lies inside it already. */
+TEST(tls_with_accept)
+{
+    wsock_options o;
+    wsock_server *server;
+    wsock *ws = NULL, *client;
+    wsock_event e;
+    wsock_status got;
+    char url[64], text[16];
+    int turns, r = 0, closed = 0;
+    memset(&o, 0, sizeof o);
+    o.tls = &toy_tls;
+    server = wsock_listen("wss://127.0.0.1:0/", &o);
+    server_url(server, url);
+    o.flags = WSOCK_NONBLOCKING;
+    client = wsock_connect(url, &o);
+    for (turns = 0; turns < 100000 && !ws; turns++) {
+        if (wsock_poll(client, &e, 0) > 0 && e.type == WSOCK_EVENT_OPEN)
+            wsock_send(client, WSOCK_TEXT, "hello", 5);
+        wsock_accept(server, &ws, 0);
+    }
+    if (!CHECK(ws != NULL))
+        return;
+    wsock_server_free(server); /* nothing of it is needed any more */
+    while (wsock_state(client) == WSOCK_STATE_CONNECTING)
+        wsock_poll(client, &e, 0);
+    if (e.type == WSOCK_EVENT_OPEN)
+        wsock_send(client, WSOCK_TEXT, "hello", 5);
+    wsock_flush(client);
+    CHECK_RESULT(wsock_receive(ws, text, sizeof text, &got), WSOCK_OK);
+    CHECK_BYTES(text, got.bytes, "hello", 5);
+    CHECK_RESULT(wsock_send(ws, WSOCK_TEXT, text, got.bytes), WSOCK_OK);
+    while (!closed && (r = wsock_poll(client, &e, WSOCK_NEVER)) >= 0)
+        if (e.type == WSOCK_EVENT_MESSAGE) {
+            CHECK_BYTES(e.data, e.size, "hello", 5);
+            closed = 1;
+        }
+    CHECK(r >= 0);
+    wsock_close(client, 1000, "bye");
+    wsock_flush(client);
+    CHECK_RESULT(wsock_receive(ws, text, sizeof text, &got), WSOCK_OK);
+    CHECK_INT(got.kind, WSOCK_CLOSE);
+    wsock_free(client);
+    wsock_free(ws);
+}
+
+static wsock *storm_old;
+
+static void storm_step(int n)
+{
+    if (n != 3)
+        return;
+    CHECK_RESULT(wsock_send(storm_old, WSOCK_TEXT, "now", 3), WSOCK_OK);
+    CHECK_RESULT(wsock_flush(storm_old), WSOCK_OK);
+}
+
+/* Forty new clients ask for TLS at once; a message of an old one, which comes
+ * after the third step of their handshakes, does not wait for them all. */
+TEST(a_storm_of_handshakes_stalls_nobody)
+{
+    enum { STORM = 40 };
+    wsock_options o;
+    wsock_server *server;
+    wsock *clients[STORM];
+    wsock_event e;
+    char url[64];
+    int i, turns, opens = 0, heard = 0;
+    memset(&o, 0, sizeof o);
+    o.tls = &toy_tls;
+    o.flags = WSOCK_NONBLOCKING;
+    server = wsock_listen("wss://127.0.0.1:0/", &o);
+    server_url(server, url);
+    storm_old = wsock_connect(url, &o);
+    for (turns = 0; turns < 100000 && opens < 2; turns++) {
+        opens += wsock_poll(storm_old, &e, 0) > 0;
+        opens += wsock_server_poll(server, &e, 0) > 0;
+    }
+    CHECK_INT(opens, 2);
+    for (i = 0; i < STORM; i++) {
+        clients[i] = wsock_connect(url, &o);
+        wsock_poll(clients[i], &e, 0); /* connects, and says hello */
+        wsock_poll(clients[i], &e, 0);
+    }
+    server_steps = 0;
+    server_step = storm_step;
+    for (turns = 0; turns < 100000 && !heard; turns++)
+        if (wsock_server_poll(server, &e, 0) > 0)
+            heard = e.type == WSOCK_EVENT_MESSAGE;
+    CHECK(heard);
+    CHECK(server_steps >= 3);
+    CHECK(server_steps <= 8); /* this round's and the next one's */
+    server_step = NULL;
+    opens = 0;
+    for (turns = 0; turns < 100000 && opens < STORM; turns++) {
+        wsock_poll(clients[turns % STORM], &e, 0);
+        while (wsock_server_poll(server, &e, 0) > 0)
+            opens += e.type == WSOCK_EVENT_OPEN;
+    }
+    CHECK_INT(opens, STORM);
+    for (i = 0; i < STORM; i++)
+        wsock_free(clients[i]);
+    wsock_free(storm_old);
+    wsock_server_free(server);
+}
+
 static const test_case tests[] = {
+    TEST_ENTRY(polled_through_tls),
+    TEST_ENTRY(wss_urls_are_checked),
+    TEST_ENTRY(tls_that_cannot_begin),
+    TEST_ENTRY(tls_is_timed),
+    TEST_ENTRY(tls_in_a_servers_loop),
+    TEST_ENTRY(tls_with_accept),
+    TEST_ENTRY(a_storm_of_handshakes_stalls_nobody),
     TEST_ENTRY(blocking_over_the_memory_pair),
     TEST_ENTRY(blocking_through_a_filter),
+    TEST_ENTRY(blocking_through_tls),
     TEST_ENTRY(held_back_bytes_are_read),
     TEST_ENTRY(every_call_of_the_client_fails),
     TEST_ENTRY(every_call_of_the_server_fails),
     TEST_ENTRY(every_call_below_the_filter_fails),
+    TEST_ENTRY(every_call_below_tls_fails),
     TEST_ENTRY(the_stream_ends_anywhere),
     TEST_ENTRY(polled_over_the_memory_pair),
     TEST_ENTRY(polled_through_a_filter),

@@ -313,7 +313,7 @@ TEST(winhttp_refusing_response_has_status_and_body)
 
 /* What cannot begin at all: ERROR_WINHTTP_INVALID_URL,
  * ERROR_WINHTTP_UNRECOGNIZED_SCHEME, ERROR_WINHTTP_CANNOT_CONNECT
- * -> WSOCK_INVALID_URL, WSOCK_CONNECT_FAILED; wss: not in this build */
+ * -> WSOCK_INVALID_URL, WSOCK_CONNECT_FAILED; wss: needs TLS */
 TEST(winhttp_connecting_fails)
 {
     static const struct {

@@ -1,0 +1,208 @@
+"""Certificates for the tests of TLS, good and bad, into a folder:
+
+    python3 certificates.py DIR
+
+NAME.pem is what a server sends (its own certificate first), NAME.key its
+key, NAME.pin the base64 SHA-256 of its public key.  ca.pem is the authority
+that signs all that nothing else is said of."""
+import base64
+import datetime
+import hashlib
+import ipaddress
+import os
+import sys
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID as Use
+from cryptography.x509.oid import NameOID
+
+NOW = datetime.datetime.utcnow()
+DAY = datetime.timedelta(days=1)
+PEM = serialization.Encoding.PEM
+FORMATS = serialization.PrivateFormat
+PLAIN = serialization.NoEncryption()
+LOCAL = ["localhost", "127.0.0.1", "::1"]
+
+
+def rsa_key(bits=2048):
+    return rsa.generate_private_key(65537, bits)
+
+
+def p256():
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def p384():
+    return ec.generate_private_key(ec.SECP384R1())
+
+
+def dn(text):
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def general(name):
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+class Certificate:
+    """One with its key.  by: who signs it, None: itself."""
+
+    def __init__(self, name, key=None, by=None, names=None, ca=False,
+                 use=None, begin=NOW - DAY, end=NOW + 30 * DAY,
+                 how=hashes.SHA256(), unknown=False):
+        self.key = key or p256()
+        signer = by or self
+        self.name = dn(name)
+        builder = (x509.CertificateBuilder().subject_name(self.name)
+                   .issuer_name(signer.name)
+                   .public_key(self.key.public_key())
+                   .serial_number(x509.random_serial_number())
+                   .not_valid_before(begin).not_valid_after(end)
+                   .add_extension(x509.BasicConstraints(ca, None), True))
+        if names:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([general(n) for n in names]),
+                False)
+        if use:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(use), False)
+        if unknown:
+            builder = builder.add_extension(x509.UnrecognizedExtension(
+                x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00"),
+                True)
+        self.it = builder.sign(signer.key, how)
+        self.pem = self.it.public_bytes(PEM)
+
+
+class Folder:
+    def __init__(self, path):
+        self.path = path
+        os.makedirs(path, exist_ok=True)
+
+    def put(self, name, data):
+        with open(os.path.join(self.path, name), "wb") as f:
+            f.write(data)
+
+    def chain(self, name, *list_of):
+        """What a server sends, with the key of the first."""
+        first = list_of[0]
+        self.put(name + ".pem", b"".join(c.pem for c in list_of))
+        self.put(name + ".key", first.key.private_bytes(
+            PEM, FORMATS.PKCS8, PLAIN))
+        key = first.key.public_key().public_bytes(
+            serialization.Encoding.DER,
+            serialization.PublicFormat.SubjectPublicKeyInfo)
+        self.put(name + ".pin",
+                 base64.b64encode(hashlib.sha256(key).digest()))
+
+
+def authorities(out):
+    ca = Certificate("Test CA", rsa_key(), ca=True)
+    ec_ca = Certificate("Test CA EC", p384(), ca=True)
+    other = Certificate("Other CA", p256(), ca=True)
+    out.put("ca.pem", b"Some words before it.\n" + ca.pem)
+    out.put("ca_ec.pem", ec_ca.pem)
+    out.put("cas.pem", other.pem + ec_ca.pem + ca.pem)
+    out.put("empty.pem", b"-----BEGIN NOTHING-----\n-----END NOTHING-----\n")
+    return ca, ec_ca, other
+
+
+def leaves(out, ca, ec_ca, other):
+    def leaf(name, **how):
+        how.setdefault("names", LOCAL)
+        how.setdefault("by", ca)
+        out.chain(name, Certificate("leaf " + name, **how))
+
+    leaf("rsa", key=rsa_key())
+    leaf("p256")
+    leaf("p384", key=p384(), by=ec_ca, how=hashes.SHA384())
+    leaf("expired", begin=datetime.datetime(2023, 5, 1),
+         end=datetime.datetime(2024, 5, 1))
+    leaf("future", begin=datetime.datetime(2040, 2, 29),
+         end=datetime.datetime(2041, 1, 1))
+    leaf("wrong_name", names=["b.example"])
+    leaf("many_names", names=["b.example", "c.example", "127.0.0.9"])
+    leaf("wildcard", names=["*.example.com", "x*.b.example", "*"])
+    leaf("ip", names=["127.0.0.1", "2001:db8::1"])
+    leaf("dns", names=["localhost", "xn--bcher-kva.example", "A.Example"])
+    leaf("cn_only", names=None)
+    leaf("unknown_root", by=other)
+    leaf("server_use", use=[Use.SERVER_AUTH, Use.CLIENT_AUTH])
+    leaf("any_use", use=[Use.ANY_EXTENDED_KEY_USAGE])
+    leaf("client_use", use=[Use.CLIENT_AUTH])
+    leaf("weak", key=rsa_key(1024))
+    leaf("sha1", how=hashes.SHA1())
+    leaf("critical", unknown=True)
+    leaf("by_none", by=Certificate("not an authority", by=ca))
+    out.chain("self_signed", Certificate("alone", names=LOCAL))
+    out.chain("self_signed_ca", Certificate("alone CA", names=LOCAL, ca=True))
+    impostor = Certificate("Test CA", rsa_key(), ca=True)
+    leaf("impostor", by=impostor)
+
+
+def chains(out, ca):
+    middle = Certificate("Middle", by=ca, ca=True)
+    lower = Certificate("Lower", by=middle, ca=True)
+    end = Certificate("leaf below", by=lower, names=LOCAL)
+    out.chain("chain", end, lower, middle)
+    out.chain("chain_with_root", end, lower, middle, ca)
+    out.chain("misordered", end, ca, middle, lower)
+    out.chain("doubled", end, end, lower, lower, middle)
+    out.chain("with_others", end, Certificate("stranger", ca=True), lower,
+              middle)
+    out.chain("missing", end, lower)
+    out.chain("too_many", end, *[lower] * 11)
+    old = Certificate("Old Middle", by=ca, ca=True,
+                      begin=datetime.datetime(2023, 5, 1),
+                      end=datetime.datetime(2024, 5, 1))
+    out.chain("old_middle", Certificate("leaf", by=old, names=LOCAL), old)
+    weak = Certificate("Weak Middle", rsa_key(1024), by=ca, ca=True)
+    out.chain("weak_middle", Certificate("leaf", by=weak, names=LOCAL), weak)
+    not_ca = Certificate("No Authority", by=ca)
+    out.chain("not_ca", Certificate("leaf", by=not_ca, names=LOCAL), not_ca)
+
+
+def keys(out, ca):
+    """The same kinds of key in the forms in which they are met."""
+    for kind, make in (("rsa", rsa_key), ("p256", p256), ("p384", p384)):
+        c = Certificate("key " + kind, make(), by=ca, names=LOCAL)
+        old = c.key.private_bytes(PEM, FORMATS.TraditionalOpenSSL, PLAIN)
+        out.put("key_%s.pem" % kind, c.pem)
+        out.put("key_%s.pkcs8" % kind,
+                c.key.private_bytes(PEM, FORMATS.PKCS8, PLAIN))
+        out.put("key_%s.old" % kind, old)  # PKCS#1, SEC1
+        out.put("key_%s.crlf" % kind, old.replace(b"\n", b"\r\n"))
+        out.put("key_%s.both" % kind, old + c.pem)
+        out.put("key_%s.locked" % kind, c.key.private_bytes(
+            PEM, FORMATS.PKCS8, serialization.BestAvailableEncryption(b"x")))
+        out.put("key_%s.oldlocked" % kind, c.key.private_bytes(
+            PEM, FORMATS.TraditionalOpenSSL,
+            serialization.BestAvailableEncryption(b"x")))
+        if kind == "p256":  # as `openssl ecparam -genkey` writes it
+            out.put("key_p256.parameters",
+                    b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n"
+                    b"-----END EC PARAMETERS-----\n" + old)
+    out.put("key_ed25519.key", ed25519.Ed25519PrivateKey.generate()
+            .private_bytes(PEM, FORMATS.PKCS8, PLAIN))
+    for bits in (4096, 4992):
+        key = rsa_key(bits)
+        c = Certificate("large", key, by=ca, names=LOCAL)
+        out.chain("rsa%d" % bits, c)
+
+
+def main():
+    out = Folder(sys.argv[1])
+    ca, ec_ca, other = authorities(out)
+    leaves(out, ca, ec_ca, other)
+    chains(out, ca)
+    keys(out, ca)
+    out.chain("client", Certificate("a client", rsa_key(), by=ca,
+                                    use=[Use.CLIENT_AUTH]))
+    out.chain("client_ec", Certificate("a client", by=ca))
+
+
+main()
