@@ -9054,11 +9054,25 @@ static int wsock__dial_step(wsock *ws, wsock__dial *d)
     return r;
 }
 
+enum { WSOCK__PEER_NAME = 224 };
+
+/* Whom a connection is to, for its account: the URL's host and port, which
+ * only a client has. */
+static const char *wsock__peer_name(const wsock *ws,
+                                    char text[WSOCK__PEER_NAME])
+{
+    const wsock__config *c = ws->config;
+    if (ws->role == WSOCK_SERVER)
+        return "the peer";
+    snprintf(text, WSOCK__PEER_NAME, "%.200s port %d", c->host, c->port);
+    return text;
+}
+
 /* Time is up: for the look-up, for all addresses, or only for waiting until
  * the next one is tried too. */
 static void wsock__dial_timed_out(wsock *ws, unsigned timer)
 {
-    const wsock__config *c = ws->config;
+    char peer[WSOCK__PEER_NAME];
     if (timer == WSOCK__TIMER_RACE) {
         ((wsock__dial *)ws->io_user)->due = 1;
         wsock__list_work(ws, WSOCK__WORK_LOOK);
@@ -9067,11 +9081,11 @@ static void wsock__dial_timed_out(wsock *ws, unsigned timer)
     if (wsock__is_looking_up(ws))
         wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
                     "no address for the name %.80s within "
-                    "options.lookup_timeout", c->host);
+                    "options.lookup_timeout", ws->config->host);
     else
         wsock__note(ws, WSOCK_TIMED_OUT, WSOCK_OPERATION_CONNECT,
-                    "no connection to %.80s port %d within "
-                    "options.connect_timeout", c->host, c->port);
+                    "no connection to %s within options.connect_timeout",
+                    wsock__peer_name(ws, peer));
     wsock__done(ws);
 }
 
@@ -9081,7 +9095,7 @@ static void wsock__open_failed(wsock *ws)
     const wsock__config *c = ws->config;
     const wsock__dial *d = (const wsock__dial *)ws->io_user;
     int code = WSOCK_CONNECT_FAILED;
-    char what[320];
+    char what[320], peer[WSOCK__PEER_NAME];
     if (ws->phase == WSOCK__PHASE_SECURING) {
         code = WSOCK_TLS_ERROR;
         snprintf(what, sizeof what, "TLS failed");
@@ -9089,8 +9103,8 @@ static void wsock__open_failed(wsock *ws)
         snprintf(what, sizeof what, "no address for the name %.200s",
                  c->host);
     } else {
-        snprintf(what, sizeof what, "no connection to %.200s port %d",
-                 c->host, c->port);
+        snprintf(what, sizeof what, "no connection to %s",
+                 wsock__peer_name(ws, peer));
     }
     wsock__note_io(ws, code, WSOCK_OPERATION_CONNECT, what);
     wsock__done(ws);

@@ -753,6 +753,27 @@ TEST(flush_before_there_is_a_transport)
     whim_free(&w);
 }
 
+static int does_not_open(void *user, const char *host, int port)
+{
+    (void)user;
+    CHECK(host == NULL); /* a server has no URL */
+    CHECK_INT(port, 0);
+    return WSOCK_TRANSPORT_ERROR;
+}
+
+TEST(a_servers_transport_does_not_open)
+{
+    wsock_options o = untimed(WSOCK_NONBLOCKING);
+    whim w;
+    whim_new(&w, WSOCK_SERVER, &o);
+    w.io.open = does_not_open;
+    CHECK_RESULT(wsock_attach(w.ws, &w.io), WSOCK_OK);
+    whim_events(&w, NULL);
+    CHECK_RESULT(wsock_error(w.ws), WSOCK_CONNECT_FAILED);
+    CHECK_STR(wsock_error_text(w.ws), "no connection to the peer");
+    whim_free(&w);
+}
+
 /* A clock that goes back, against its contract, makes waits long, not wrong. */
 TEST(a_clock_that_goes_back)
 {
@@ -1243,6 +1264,7 @@ static const test_case tests[] = {
     TEST_ENTRY(connect_without_memory),
     TEST_ENTRY(wrong_calls_over_a_transport),
     TEST_ENTRY(flush_before_there_is_a_transport),
+    TEST_ENTRY(a_servers_transport_does_not_open),
     TEST_ENTRY(a_clock_that_goes_back),
     TEST_ENTRY(the_end_comes_while_a_send_waits),
     TEST_ENTRY(what_was_read_stays_where_it_is),
