@@ -609,11 +609,10 @@ typedef struct wsock_system {
 } wsock_system;
 
 /* Options.  Start from a zeroed struct: wsock_options o = {0};  (C++: {};)
- * Strings are
- * copied; lists (NULL-terminated arrays), what begins with tls, `io` and
- * `system` are borrowed as long as the connection or the server lives, with
- * all they point to.
- * Connections of a server share its options. */
+ * Strings are copied; lists (NULL-terminated arrays), what begins with tls,
+ * `io` and `system` are borrowed as long as the connection or the server
+ * lives, with all they point to.  Connections of a server share its options.
+ */
 struct wsock_options {
     unsigned flags; /* WSOCK_NONBLOCKING, ... */
     void *user;     /* first value of wsock_user() */
