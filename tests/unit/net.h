@@ -187,6 +187,14 @@ TEST_FN int raw_other_end(int fd)
     return -1;
 }
 
+/* The socket of a connection with a loop of its own: its last descriptor. */
+TEST_FN intptr_t client_socket(const wsock *ws)
+{
+    wsock_watch list[4];
+    size_t n = wsock_watches(ws, list, 4);
+    return n ? list[n - 1].fd : -1;
+}
+
 TEST_FN void raw_send(int fd, const void *data, size_t n)
 {
     CHECK_INT(send(fd, data, n, MSG_NOSIGNAL), n);

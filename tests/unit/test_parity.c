@@ -6,6 +6,7 @@
 #define WSOCK_IMPLEMENTATION
 #include "../../wsock.h"
 #include "test.h"
+#include "net.h"
 #include <pthread.h>
 
 /* ------------------------------------------------------- a pair of ends --
@@ -970,13 +971,15 @@ TEST(winhttp_async_result_names_the_operation)
         o.send_limit = WSOCK_UNLIMITED;
         o.keepalive_interval = WSOCK_NEVER;
         pair_open(&p, &o, NULL);
-        if (way == SENDING) /* more than the system takes */
-            for (i = 0; i < 200 && !wsock_queued(p.here); i++) {
-                CHECK_RESULT(wsock_send(p.here, WSOCK_BINARY, data, 1 << 20),
-                             WSOCK_OK);
-                CHECK_INT(wsock_poll(p.here, &e, 0), 0);
-            }
-        else if (way == RECEIVING)
+        if (way == SENDING) { /* more than the system takes, now or later */
+            int fd = (int)client_socket(p.here), room = 16384;
+            setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+            setsockopt(raw_other_end(fd), SOL_SOCKET, SO_RCVBUF, &room,
+                       sizeof room);
+            CHECK_RESULT(wsock_send(p.here, WSOCK_BINARY, data, 1 << 20),
+                         WSOCK_OK);
+            CHECK_INT(wsock_poll(p.here, &e, 0), 0);
+        } else if (way == RECEIVING)
             there_sends(&p, WSOCK_TEXT, "\xFF", 1);
         else
             CHECK_RESULT(wsock_close(p.here, 1000, ""), WSOCK_OK);

@@ -89,14 +89,6 @@ static void peer_takes(wsock_server *server, int fd, bytes *in, size_t n)
     CHECK(in->size >= n);
 }
 
-/* The socket of a connection with a loop of its own: its last descriptor. */
-static intptr_t client_socket(const wsock *ws)
-{
-    wsock_watch list[4];
-    size_t n = wsock_watches(ws, list, 4);
-    return n ? list[n - 1].fd : -1;
-}
-
 /* Gone with a reset, which has arrived. */
 static void peer_resets(int fd)
 {
