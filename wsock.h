@@ -6854,6 +6854,7 @@ WSOCK__INLINE int wsock__whole_unmask(wsock *ws, const wsock_event *e,
     if (!wsock__checks_utf8(ws, e->kind) ||
         (wsock__utf8(&utf8, data, e->size) && !utf8))
         return 1;
+    ws->loop->events_left++; /* it was none */
     wsock__bad_utf8(ws);
     return 0;
 }
@@ -11060,7 +11061,8 @@ WSOCK_API int wsock_poll(wsock *ws, wsock_event *event, int timeout)
         return WSOCK_INVALID_OPERATION;
     if (ws->bits & WSOCK__CLOSE_REPORTED)
         return wsock__ended(ws);
-    if (!ws->io && ws->phase != WSOCK__PHASE_DONE)
+    if (!ws->io && (ws->phase != WSOCK__PHASE_DONE ||
+                    (ws->config->o.flags & WSOCK_CORE_ONLY)))
         return WSOCK_INVALID_OPERATION; /* no transport: wsock_next() */
     return wsock__poll_once(ws->loop, event, timeout);
 }
@@ -12301,6 +12303,8 @@ WSOCK_API int wsock_server_add(wsock_server *s, wsock *ws)
     wsock__part(ws);
     wsock__join(ws, to);
     to->polling = 1; /* wsock_accept() would take it for one of its own */
+    if (ws->config->o.send_limit <= to->single_most) /* its own counts, too */
+        to->single_most = ws->config->o.send_limit - 1;
     wsock__loop_free(from);
     wsock__release(ws->config, from, sizeof *from);
     if (timer != WSOCK__TIMER_NONE)

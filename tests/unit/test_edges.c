@@ -774,6 +774,27 @@ TEST(no_drain_behind_close)
     free(data);
 }
 
+/* Its loop has no room for what polls need. */
+TEST(a_core_in_memory_is_not_polled)
+{
+    static char memory[1 << 15];
+    wsock_options o = options_with(WSOCK_CORE_ONLY);
+    wsock_event e;
+    wsock *ws;
+    o.memory = memory;
+    o.memory_size = sizeof memory;
+    o.max_message = o.receive_buffer = 1000;
+    ws = wsock_new(WSOCK_SERVER, NULL, &o);
+    CHECK(ws != NULL);
+    CHECK_RESULT(wsock_poll(ws, &e, 0), WSOCK_INVALID_OPERATION);
+    wsock_abort(ws);
+    CHECK_RESULT(wsock_poll(ws, &e, 0), WSOCK_INVALID_OPERATION);
+    CHECK_INT(wsock_next(ws, &e), 1);
+    CHECK_INT(e.type, WSOCK_EVENT_CLOSE);
+    CHECK(wsock_effective_options(ws)->tls_ca == NULL);
+    wsock_free(ws);
+}
+
 TEST(nothing_to_ask)
 {
     wsock_options o = options_with(WSOCK_CORE_ONLY);
@@ -826,6 +847,7 @@ static const test_case tests[] = {
     TEST_ENTRY(a_refusal_without_memory),
     TEST_ENTRY(a_refused_client_without_memory),
     TEST_ENTRY(no_drain_behind_close),
+    TEST_ENTRY(a_core_in_memory_is_not_polled),
     TEST_ENTRY(nothing_to_ask)
 };
 

@@ -307,6 +307,44 @@ TEST(a_batch_for_an_added_client)
     bytes_free(&out);
 }
 
+/* A connection that was added has a send_limit of its own. */
+TEST(an_added_connection_keeps_its_send_limit)
+{
+    wsock_options o = options_with(WSOCK_NONBLOCKING);
+    test_system system;
+    wsock_server *server;
+    bytes out = { 0 };
+    wsock_event e;
+    size_t before;
+    wsock *ws;
+    wire w;
+    int r;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    wire_init(&w, 1);
+    o.system = &system.system;
+    o.send_limit = 100;
+    ws = wsock_new(WSOCK_SERVER, NULL, &o);
+    CHECK_RESULT(wsock_attach(ws, &w.io), WSOCK_OK);
+    CHECK_RESULT(wsock_server_add(server, ws), WSOCK_OK);
+    bytes_text(&out, TEST_REQUEST);
+    frame_text(&out, FIN | 1, 1, "how many?");
+    raw_bytes(w.fd[1], &out);
+    CHECK(next_event(server, WSOCK_EVENT_OPEN, &e) == ws);
+    CHECK(next_event(server, WSOCK_EVENT_MESSAGE, &e) == ws);
+    do {
+        before = wsock_queued(ws);
+        r = wsock_send(ws, WSOCK_TEXT, "an answer", 9);
+        CHECK_RESULT(r, before < 100 ? WSOCK_OK : WSOCK_WOULD_BLOCK);
+    } while (r == WSOCK_OK && before < 1000);
+    CHECK(next_event(server, WSOCK_EVENT_DRAIN, &e) == ws);
+    wsock_free(ws);
+    wsock_server_free(server);
+    close(w.fd[1]);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&out);
+}
+
 /* An echo of which the transport took a part that is no multiple of four
  * bytes; the rest is copied when the next poll needs the window. */
 TEST(echo_copied_in_the_middle_keeps_its_key)
@@ -1241,6 +1279,46 @@ TEST(poll_messages_and_the_last_one_is_freed)
     bytes_free(&out);
 }
 
+/* ... and a text that is refused is no event: it does not use one up. */
+TEST(poll_messages_and_a_wrong_text)
+{
+    wsock_options o = options_with(0);
+    test_system system;
+    wsock_server *server;
+    bytes one = { 0 }, wrong = { 0 };
+    wsock_event e;
+    wsock *ws[3];
+    int fd[3], i, r, run = 0, most = 0, got = 0;
+    test_system_init(&system);
+    o.poll_messages = 2;
+    server = serve(&system, &o);
+    for (i = 0; i < 3; i++)
+        fd[i] = peer_joins(server, &ws[i]);
+    frame_text(&one, FIN | 2, 1, "one");
+    frame_text(&wrong, FIN | 1, 1, "\xFF");
+    for (i = 0; i < 3; i++) /* whichever is found first */
+        raw_bytes(fd[i], i == 1 ? &wrong : &one);
+    for (i = 0; i < 20; i++)
+        raw_bytes(fd[2], &one);
+    for (i = 0; i < 3; i++)
+        raw_arrived(fd[i]);
+    while (got < 22) {
+        r = wsock_server_poll(server, &e, 0);
+        run = r > 0 ? run + 1 : 0;
+        got += r > 0 && e.type == WSOCK_EVENT_MESSAGE;
+        if (run > most)
+            most = run;
+    }
+    CHECK_INT(most, 2);
+    CHECK_RESULT(wsock_error(ws[1]), WSOCK_INVALID_UTF8);
+    wsock_server_free(server);
+    for (i = 0; i < 3; i++)
+        close(fd[i]);
+    CHECK_NO_LEAK(&system);
+    bytes_free(&one);
+    bytes_free(&wrong);
+}
+
 /* As many answers of `size` bytes to one event as send_limit lets in: each is
  * taken whole while the queue is below it, none at it; and they all arrive. */
 static void answers_up_to(size_t limit, size_t size)
@@ -2022,6 +2100,7 @@ TEST(dials_without_memory)
 static const test_case tests[] = {
     TEST_ENTRY(an_added_client_with_a_masked_reference),
     TEST_ENTRY(a_batch_for_an_added_client),
+    TEST_ENTRY(an_added_connection_keeps_its_send_limit),
     TEST_ENTRY(echo_copied_in_the_middle_keeps_its_key),
     TEST_ENTRY(header_after_server_add),
     TEST_ENTRY(added_before_its_transport_is_open),
@@ -2048,6 +2127,7 @@ static const test_case tests[] = {
     TEST_ENTRY(poll_0_finds_the_end_behind_half_a_message),
     TEST_ENTRY(poll_messages_and_poll_bytes_return_0_once),
     TEST_ENTRY(poll_messages_and_the_last_one_is_freed),
+    TEST_ENTRY(poll_messages_and_a_wrong_text),
     TEST_ENTRY(answers_to_an_event_keep_to_send_limit),
     TEST_ENTRY(max_memory_is_never_passed),
     TEST_ENTRY(time_outs_end_a_wait_for_ever),
