@@ -225,12 +225,15 @@
  * subjectAltName), for today, up to an authority of options.tls_ca, or else
  * of the file that SSL_CERT_FILE names, or else of the system.  These are
  * read once, on first use, so the first connection takes some milliseconds
- * more.  A certificate that is refused is told with the rule and the name, in
- * the phase TLS, with BearSSL's code.  A server needs tls_cert and tls_key.
- * It is TLS 1.2 with ECDHE and AEAD; another library can be put in by
- * options.tls.  Keys and what was agreed on are wiped when they are freed.
- * A connection takes about 40 KB more, and as much again during the
- * handshake; see tls_record.
+ * more.  One that is limited to some names (RFC 5280 4.2.1.10), or to other
+ * uses than servers, is not taken.  A certificate that is refused is told with
+ * the rule and the name, in the phase TLS, with BearSSL's code.  A server
+ * needs tls_cert and tls_key.  It is TLS 1.2 with ECDHE and AEAD; another
+ * library can be put in by options.tls.  Keys and what was agreed on are wiped
+ * when they are freed.  Files are read by plain calls, a client's when its
+ * handshake begins: texts keep them out of a loop.  A connection takes about
+ * 40 KB more, and as much again during the handshake (see tls_record): with
+ * many of them max_memory is reached before max_connections.
  *
  * SIGNALS  The library installs no handler.  SIGPIPE never reaches you.  A
  * signal ends a waiting poll call early (0); wsock_wake() and
@@ -12519,6 +12522,7 @@ static FILE *wsock__file_open(const char *name, size_t *size)
         n = ftell(file);
     if (n > 0 && n < 1 << 26 && fseek(file, 0, SEEK_SET) == 0) {
         *size = (size_t)n;
+        setvbuf(file, NULL, _IONBF, 0); /* a key is to stand nowhere else */
         return file;
     }
     fclose(file);
@@ -12676,6 +12680,7 @@ static int wsock__cert_extension(const wsock__cert *c, char id,
 enum {
     WSOCK__CERT_NAMES = 17, /* subjectAltName, */
     WSOCK__CERT_BASIC = 19, /* basicConstraints, */
+    WSOCK__CERT_LIMITS = 30, /* nameConstraints, */
     WSOCK__CERT_USE = 37    /* extKeyUsage: the last number of their OIDs */
 };
 
@@ -12784,8 +12789,8 @@ static void wsock__roots_add(wsock__roots *r, const char *text, size_t size)
     wsock__cert c;
     while ((at = wsock__pem_next(at, end, &p)) != NULL) {
         size_t n;
-        if (!wsock__pem_is(&p, "CERTIFICATE") &&
-            !wsock__pem_is(&p, "TRUSTED CERTIFICATE"))
+        /* Not OpenSSL's "TRUSTED CERTIFICATE": some are distrusted. */
+        if (!wsock__pem_is(&p, "CERTIFICATE"))
             continue;
         n = wsock__pem_decode(&p, r->der + r->size, r->room - r->size);
         if (n == 0 || !wsock__cert_parse(&c, r->der + r->size, n))
@@ -12806,6 +12811,7 @@ static void wsock__roots_append(wsock__roots *r, const uint8_t *der, size_t n)
     uint8_t *more;
     if (!wsock__cert_parse(&c, der, n))
         return;
+    n = wsock__der_size(&c.whole); /* what may follow is none of it */
     if (n > r->room - r->size) {
         more = (uint8_t *)realloc(r->der, (r->size + n) * 2);
         if (!more)
@@ -12866,6 +12872,11 @@ static int wsock__roots_file(wsock__roots *r, const char *name)
         }
     }
     fclose(file);
+    if (r->count == 0) {
+        free(r->der);
+        r->der = NULL;
+        r->room = 0;
+    }
     return r->count > 0;
 }
 
@@ -13286,7 +13297,7 @@ static int wsock__name_matches(const wsock__der *name, const char *host)
  * not count (RFC 6125 6.4.4 allows that, and browsers do it). */
 static unsigned wsock__chain_names(wsock__chain *c)
 {
-    uint8_t address[16];
+    uint8_t address[16] = {0};
     size_t n = wsock__host_address(c->host, address), others = 0;
     char first[80] = "", text[64] = "";
     wsock__der list = {NULL, NULL}, name;
@@ -13321,19 +13332,51 @@ static unsigned wsock__chain_names(wsock__chain *c)
 
 /* ---- what it may be used for, and when (RFC 5280 4.2.1.12, 4.1.2.5) */
 
-static unsigned wsock__chain_use(wsock__chain *c)
+/* Does its extended key usage, if it has one, allow servers? */
+static int wsock__cert_serves(const wsock__cert *cert)
 {
     static const char server[] = "\x2B\x06\x01\x05\x05\x07\x03\x01";
     static const char any[] = "\x55\x1D\x25\x00";
     wsock__der list, oid;
-    if (!wsock__cert_extension(&c->certs[0], WSOCK__CERT_USE, &list))
-        return 0;
+    if (!wsock__cert_extension(cert, WSOCK__CERT_USE, &list))
+        return 1;
     while (wsock__der_next(&list, &oid))
         if (wsock__der_is(&oid, server, 8) || wsock__der_is(&oid, any, 4))
-            return 0;
-    return wsock__chain_wrong(c, BR_ERR_X509_FORBIDDEN_KEY_USAGE,
-                              "the certificate is not for servers: its "
-                              "extended key usage lacks serverAuth");
+            return 1;
+    return 0;
+}
+
+/* Does it say for which names it may sign? */
+static int wsock__cert_is_limited(const wsock__cert *cert)
+{
+    wsock__der list;
+    return wsock__cert_extension(cert, WSOCK__CERT_LIMITS, &list);
+}
+
+/* An authority that may sign for mail may not for servers; and one that may
+ * sign for some names (RFC 5280 4.2.1.10) is not taken at all, as which names
+ * these are is not understood here, nor by BearSSL. */
+static unsigned wsock__chain_use(wsock__chain *c)
+{
+    char name[70], which[90] = "certificate";
+    int i;
+    for (i = 0; i < c->path_size; i++) {
+        const wsock__cert *cert = &c->certs[c->path[i]];
+        if (i) {
+            wsock__name_text(name, sizeof name, cert->subject);
+            snprintf(which, sizeof which, "certificate of %s", name);
+        }
+        if (!wsock__cert_serves(cert))
+            return wsock__chain_wrong(c, BR_ERR_X509_FORBIDDEN_KEY_USAGE,
+                                      "the %s is not for servers: its "
+                                      "extended key usage lacks serverAuth",
+                                      which);
+        if (i && wsock__cert_is_limited(cert))
+            return wsock__chain_wrong(c, BR_ERR_X509_CRITICAL_EXTENSION,
+                                      "the %s limits the names that it signs "
+                                      "for, which is not understood", which);
+    }
+    return 0;
 }
 
 /* The date of a day since 1970, as YYYYMMDD. */
@@ -13421,9 +13464,11 @@ static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
         br_x509_trust_anchor *a = &c->anchors[c->anchor_count];
         wsock__cert root;
         size_t i = 0;
-        wsock__cert_parse(&root, roots->der + at, roots->size - at);
+        if (!wsock__cert_parse(&root, roots->der + at, roots->size - at))
+            break;
         at += wsock__der_size(&root.whole);
         if (!wsock__der_same(&root.subject, name) ||
+            !wsock__cert_serves(&root) || wsock__cert_is_limited(&root) ||
             !wsock__cert_key(&root, &a->pkey))
             continue;
         a->dn.data = (unsigned char *)(uintptr_t)root.subject.at;
@@ -13535,9 +13580,7 @@ static unsigned wsock__chain_end(const br_x509_class **methods)
     if (code || c->insecure)
         return code;
     wsock__chain_order(c);
-    code = wsock__chain_times(c, wsock__time_number(now));
-    if (!code)
-        code = wsock__chain_names(c);
+    code = wsock__chain_names(c);
     if (!code)
         code = wsock__chain_use(c);
     if (code)
@@ -13549,7 +13592,9 @@ static unsigned wsock__chain_end(const br_x509_class **methods)
         wsock__chain_anchors(c, roots, &c->certs[c->path[i]].subject);
     }
     code = wsock__chain_judge(c, now);
-    return code ? wsock__chain_refused(c, code) : 0;
+    if (code == BR_ERR_X509_EXPIRED) /* one below an authority: say which */
+        wsock__chain_times(c, wsock__time_number(now));
+    return code && !c->text[0] ? wsock__chain_refused(c, code) : code;
 }
 
 static const br_x509_pkey *wsock__chain_key(const br_x509_class *const *methods,
@@ -13839,6 +13884,8 @@ static int wsock__bear_open(void *user, const char *host, int port)
     for (;;) {
         unsigned state = br_ssl_engine_current_state(e);
         if (state & BR_SSL_CLOSED || state == 0) {
+            if (t->client && t->config->o.tls_session) /* RFC 5246 7.2.2 */
+                memset(t->config->o.tls_session, 0, sizeof(wsock_tls_session));
             r = wsock__bear_failed(t);
             wsock__bear_say_alert(t);
             return r;
@@ -13867,6 +13914,16 @@ static int wsock__bear_closed(wsock__bear *t)
     return wsock__bear_failed(t);
 }
 
+/* With nothing to send, an engine that is not closing can send and receive.
+ * One that cannot is in the middle of handshake messages that came behind the
+ * handshake, of which it refuses the first and forgets the rest: it would
+ * wait for ever. */
+static int wsock__bear_is_stuck(const wsock__bear *t, unsigned state)
+{
+    unsigned both = BR_SSL_SENDAPP | BR_SSL_RECVREC;
+    return !t->closing && !(state & BR_SSL_SENDREC) && (state & both) != both;
+}
+
 static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
 {
     wsock__bear *t = (wsock__bear *)user;
@@ -13891,6 +13948,11 @@ static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
         if ((state & BR_SSL_SENDREC) && !t->accepted && !pushed) {
             pushed = wsock__bear_push(t);
             continue;
+        }
+        if (wsock__bear_is_stuck(t, state)) {
+            snprintf(t->text, sizeof t->text, "the peer sends handshake "
+                     "messages after the handshake");
+            return WSOCK_TRANSPORT_ERROR;
         }
         if (!(state & BR_SSL_RECVREC))
             return pushed ? pushed : (int)WSOCK_WANT_WRITE;

@@ -356,6 +356,23 @@ static const verdict verdicts[] = {
     { "by_none", "localhost", NULL, -1 },
     { "not_ca", "localhost",
       "a certificate is signed by one that is not an authority", 58 },
+    { "web_middle", "localhost", NULL, 0 },
+    { "mail_middle", "localhost",
+      "the certificate of CN=Mail Middle is not for servers: its extended key "
+      "usage lacks serverAuth", 59 },
+    { "mail_root", "localhost",
+      "signed by an unknown authority: CN=Mail CA (or a certificate of the "
+      "chain is missing)", 62 },
+    { "limited_middle", "localhost",
+      "the certificate of CN=Limited Middle limits the names that it signs "
+      "for, which is not understood", 57 },
+    { "critical_middle", "localhost",
+      "the certificate of CN=Limited Middle limits the names that it signs "
+      "for, which is not understood", 57 },
+    { "limited_root", "localhost",
+      "signed by an unknown authority: CN=Limited CA (or a certificate of the "
+      "chain is missing)", 62 },
+    { "crossed", "localhost", NULL, 0 },
     { "chain", "localhost", NULL, 0 },
     { "chain_with_root", "localhost", NULL, 0 },
     { "misordered", "localhost", NULL, 0 },
@@ -493,6 +510,8 @@ TEST(authorities_of_our_own)
                  WSOCK_TLS_ERROR);
     CHECK_STR(text, "TLS failed: options.tls_ca has no certificate that can "
                     "be used");
+    CHECK_RESULT(opens_with("p256", file("trusted", ".pem"), 0, NULL, text),
+                 WSOCK_TLS_ERROR);
 }
 
 /* ----------------------------------------------------------------- keys -- */
@@ -863,6 +882,53 @@ TEST(a_flood_of_empty_records)
               "sends TLS without end and nothing in it");
     CHECK_RESULT(wsock_error(w.peer.ws), WSOCK_TLS_ERROR);
     world_end(&w);
+}
+
+/* Two handshake messages in one record, behind the handshake: BearSSL refuses
+ * the first, forgets the second, and would never read again. */
+static void messages_behind_the_handshake(int by_client, const char *messages)
+{
+    world w;
+    br_ssl_engine_context *e;
+    wsock__bear *t;
+    wsock_event event;
+    wsock *from, *to;
+    unsigned char *room;
+    size_t n;
+    int i;
+    test_note("by the %s", by_client ? "client" : "server");
+    guard();
+    world_init(&w, "p256");
+    CHECK_RESULT(world_open(&w, "localhost"), WSOCK_OK);
+    from = by_client ? w.ws : w.peer.ws;
+    to = by_client ? w.peer.ws : w.ws;
+    t = (wsock__bear *)from->io_user;
+    e = wsock__bear_engine(t);
+    room = br_ssl_engine_sendapp_buf(e, &n);
+    memcpy(room, messages, 8);
+    e->record_type_out = 22;
+    br_ssl_engine_sendapp_ack(e, 8);
+    br_ssl_engine_flush(e, 0);
+    e->record_type_out = 23;
+    wsock__bear_push(t);
+    if (by_client) {
+        for (i = 0; i < 4 && !wsock_error(to); i++)
+            wsock_poll(to, &event, 0);
+    } else {
+        wsock_status got;
+        char text[8];
+        wsock_receive(to, text, sizeof text, &got);
+    }
+    CHECK_RESULT(wsock_error(to), WSOCK_TLS_ERROR);
+    CHECK_STR(wsock_error_text(to), "the connection was lost: the peer sends "
+                                    "handshake messages after the handshake");
+    world_end(&w);
+}
+
+TEST(handshake_messages_behind_the_handshake)
+{
+    messages_behind_the_handshake(1, "\1\0\0\0\1\0\0\0");
+    messages_behind_the_handshake(0, "\0\0\0\0\0\0\0\0");
 }
 
 /* ------------------------------------------------------------- memory -- */
@@ -1322,6 +1388,7 @@ static const test_case tests[] = {
     TEST_ENTRY(a_record_above_the_agreed_size),
     TEST_ENTRY(a_pong_between_records),
     TEST_ENTRY(a_flood_of_empty_records),
+    TEST_ENTRY(handshake_messages_behind_the_handshake),
     TEST_ENTRY(sessions_are_resumed),
     TEST_ENTRY(wss_in_a_block),
     TEST_ENTRY(secrets_are_wiped),

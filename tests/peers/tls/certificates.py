@@ -54,7 +54,7 @@ class Certificate:
 
     def __init__(self, name, key=None, by=None, names=None, ca=False,
                  use=None, begin=NOW - DAY, end=NOW + 30 * DAY,
-                 how=hashes.SHA256(), unknown=False):
+                 how=hashes.SHA256(), unknown=False, limits=None):
         self.key = key or p256()
         signer = by or self
         self.name = dn(name)
@@ -70,6 +70,9 @@ class Certificate:
                 False)
         if use:
             builder = builder.add_extension(x509.ExtendedKeyUsage(use), False)
+        if limits:  # whether that is critical
+            builder = builder.add_extension(x509.NameConstraints(
+                [x509.DNSName("example.com")], None), limits == "critical")
         if unknown:
             builder = builder.add_extension(x509.UnrecognizedExtension(
                 x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00"),
@@ -106,7 +109,24 @@ def authorities(out):
     other = Certificate("Other CA", p256(), ca=True)
     out.put("ca.pem", b"Some words before it.\n" + ca.pem)
     out.put("ca_ec.pem", ec_ca.pem)
-    out.put("cas.pem", other.pem + ec_ca.pem + ca.pem)
+    new = Certificate("New Root", ca=True)
+    mail = Certificate("Mail CA", ca=True, use=[Use.EMAIL_PROTECTION])
+    limited = Certificate("Limited CA", ca=True, limits="critical")
+    out.put("cas.pem", other.pem + ec_ca.pem + ca.pem + new.pem + mail.pem +
+            limited.pem)
+    # OpenSSL's form, in which what follows may be that it is not trusted.
+    text = base64.encodebytes(ca.it.public_bytes(
+        serialization.Encoding.DER) + b"\x30\x00")
+    out.put("trusted.pem", b"-----BEGIN TRUSTED CERTIFICATE-----\n" + text +
+            b"-----END TRUSTED CERTIFICATE-----\n")
+    for name, root in (("mail_root", mail), ("limited_root", limited)):
+        out.chain(name, Certificate("leaf", by=root, names=LOCAL))
+    # What an older authority said of the new one has expired since.
+    old = Certificate("Old Root", ca=True)
+    crossed = Certificate("New Root", new.key, by=old, ca=True,
+                          begin=datetime.datetime(2023, 5, 1),
+                          end=datetime.datetime(2024, 5, 1))
+    out.chain("crossed", Certificate("leaf", by=new, names=LOCAL), crossed)
     out.put("empty.pem", b"-----BEGIN NOTHING-----\n-----END NOTHING-----\n")
     return ca, ec_ca, other
 
@@ -160,6 +180,16 @@ def chains(out, ca):
                       begin=datetime.datetime(2023, 5, 1),
                       end=datetime.datetime(2024, 5, 1))
     out.chain("old_middle", Certificate("leaf", by=old, names=LOCAL), old)
+    mail = Certificate("Mail Middle", by=ca, ca=True,
+                       use=[Use.EMAIL_PROTECTION])
+    out.chain("mail_middle", Certificate("leaf", by=mail, names=LOCAL), mail)
+    web = Certificate("Web Middle", by=ca, ca=True,
+                      use=[Use.SERVER_AUTH, Use.CLIENT_AUTH])
+    out.chain("web_middle", Certificate("leaf", by=web, names=LOCAL), web)
+    for name in ("limited", "critical"):
+        one = Certificate("Limited Middle", by=ca, ca=True, limits=name)
+        out.chain(name + "_middle", Certificate("leaf", by=one, names=LOCAL),
+                  one)
     weak = Certificate("Weak Middle", rsa_key(1024), by=ca, ca=True)
     out.chain("weak_middle", Certificate("leaf", by=weak, names=LOCAL), weak)
     not_ca = Certificate("No Authority", by=ca)
