@@ -20,7 +20,7 @@
 # sets how many builds run at a time; PYTHON which python has the peers.
 set -u
 
-suites='build hygiene analysis examples readme unit tls platform threads peers
+suites='build hygiene analysis examples readme unit platform threads peers tls
     browser abuse network bench fuzz'
 suites=$(echo $suites)
 install=
@@ -689,7 +689,7 @@ suite_tls() {
     fi
     settle counted
     have openssl || { missing tls "no openssl"; return; }
-    script tls sh tests/peers/tls/run.sh "$work/tls/pki"
+    script tls sh tests/peers/tls/run.sh "$work/tls/pki" $install
 }
 
 # ---------------------------------------------------------------- threads --
