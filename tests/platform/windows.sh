@@ -124,6 +124,22 @@ for name in $names; do
 done
 [ -n "$two" ] || skip "the builds for 32 bits" "no $cc32"
 
+# Starts a server under wine; sets answer to what follows `word ` in the line
+# in which it says where it listens, or to nothing.
+start_server() { # word, log, program and arguments
+    word=$1
+    log=$2
+    shift 2
+    "$wine" "$@" >"$log" 2>&1 &
+    answer=
+    turns=0
+    while [ -z "$answer" ] && [ $turns -lt 300 ]; do
+        sleep 0.1
+        answer=$(tr -d '\r' <"$log" | sed -n "s/^.*$word//p")
+        turns=$((turns + 1))
+    done
+}
+
 # Programs of another system at the other end of the wire: what the conformance
 # scripts see of the echo programs under wine is what they see of the native
 # ones.
@@ -142,28 +158,35 @@ native() { # what, its script and arguments
 }
 
 echo_programs() {
-    for name in echo_server echo_client; do
-        $cc64 -O2 -Wall -Wextra -Werror -o "$work/$name.exe" \
-            examples/$name.c -lws2_32 -lbcrypt >"$work/$name.log" 2>&1 ||
-            { fail "examples/$name.c" "$work/$name.log"; return; }
+    for f in examples/echo_server.c examples/echo_client.c \
+        tests/platform/windows/echo_clients.c; do
+        name=$(basename $f .c)
+        $cc64 -O2 -Wall -Wextra -Werror -o "$work/$name.exe" $f \
+            -lws2_32 -lbcrypt >"$work/$name.log" 2>&1 ||
+            { fail "$f" "$work/$name.log"; return; }
     done
-    printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$(command -v "$wine")" \
-        "$work/echo_client.exe" >"$work/echo_client"
+    start_server 'listening on ' "$work/echo.log" "$work/echo_server.exe" \
+        --port 0
+    native conformance_server conformance_server.py --fast --jobs 4 "$answer"
+    start_server 'port ' "$work/echo_clients.log" "$work/echo_clients.exe"
+    cat >"$work/echo_client" <<END
+#!/bin/bash
+exec 3<>/dev/tcp/127.0.0.1/$answer
+printf '%s\n' "\$1" >&3
+read -r status <&3
+cat <&3 >&2
+exit "\$status"
+END
     chmod +x "$work/echo_client"
-    "$wine" "$work/echo_server.exe" --port 0 >"$work/echo.log" 2>&1 &
-    url=
-    turns=0
-    while [ -z "$url" ] && [ $turns -lt 300 ]; do
-        sleep 0.1
-        url=$(tr -d '\r' <"$work/echo.log" | sed -n 's/^.*\(ws:.*\)$/\1/p')
-        turns=$((turns + 1))
-    done
-    native conformance_server conformance_server.py --fast --jobs 4 "$url"
-    # Every case starts a program, which is slow here: those that are about
-    # connecting.  What comes after is the same code as the server's above.
-    export START_AGAIN=3
     native conformance_client conformance_client.py --fast --jobs 4 \
-        --only handshake "$work/echo_client"
+        "$work/echo_client"
+    # Nobody listens on port 1.
+    timeout 60 "$wine" "$work/echo_client.exe" ws://127.0.0.1:1/ \
+        >"$work/refused.log" 2>&1
+    if [ $? = 1 ] && grep -q '^echo_client: .*refused' "$work/refused.log"
+    then passed=$((passed + 1)); else
+        fail "echo_client where nobody listens" "$work/refused.log"
+    fi
 }
 
 if [ -z "$only" ]; then
