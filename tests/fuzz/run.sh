@@ -11,6 +11,7 @@
 # Everything is built and kept in tests/.work/fuzz, found inputs too, so
 # that a later run goes on from there; the committed corpus is not changed.
 # Every run takes the same way; SEED=0 lets the fuzzer choose another.
+# JOBS targets run side by side, two if it is not set.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 work=$here/../.work/fuzz
@@ -39,9 +40,12 @@ source_of() {
 
 can_fuzz() {
     echo 'int LLVMFuzzerTestOneInput(const unsigned char *p, unsigned long n)
-          { (void)p; (void)n; return 0; }' >"$work/probe.c"
-    clang -fsanitize=fuzzer,address,undefined -o "$work/probe" \
-        "$work/probe.c" >"$work/probe.log" 2>&1
+          { (void)p; (void)n; return 0; }' >"$work/probe.$$.c"
+    clang -fsanitize=fuzzer,address,undefined -o "$work/probe.$$" \
+        "$work/probe.$$.c" >"$work/probe.log" 2>&1
+    can=$?
+    rm -f "$work/probe.$$" "$work/probe.$$.c"
+    return $can
 }
 
 if ! can_fuzz && [ $install = 1 ]; then
@@ -117,7 +121,8 @@ replay() {
     fi
 }
 
-for target in $targets; do
+one() { # target
+    target=$1
     if [ ! -f "$here/corpus/$target/$(ls "$here/corpus/$target" 2>/dev/null |
         head -n 1)" ]; then
         echo "skip $target: no corpus; run seeds.py"
@@ -127,6 +132,25 @@ for target in $targets; do
     else
         replay "$target"
     fi
-done
+}
+
+# Each target in a run of its own, whose last line counts.
+side_by_side() {
+    printf '%s\n' $targets | xargs -P "${JOBS:-2}" -n 1 sh -c \
+        'TARGETS=$3 sh "$0" "$1" >"$2/$3.out" 2>&1' \
+        "$here/run.sh" "$seconds" "$work"
+    for target in $targets; do
+        sed '$d' "$work/$target.out"
+        set -- $(tail -n 1 "$work/$target.out" | tr -c '0-9\n' ' ')
+        passed=$((passed + ${1:-0})) failed=$((failed + ${2:-1}))
+        skipped=$((skipped + ${3:-0}))
+    done
+}
+
+if [ "${targets#* }" = "$targets" ]; then
+    one "$targets"
+else
+    side_by_side
+fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]
