@@ -4704,18 +4704,17 @@ static inline int wsock__new_key(wsock *ws, uint32_t *key)
 }
 
 /* Write a frame, masked if there is a key, behind what is in the run. */
-WSOCK__INLINE void wsock__frame_into(wsock *ws, wsock__item *run,
-                                     unsigned first, uint32_t key,
+WSOCK__INLINE void wsock__frame_into(wsock__out *out, wsock__item *run,
+                                     unsigned first, int masked, uint32_t key,
                                      const void *data, size_t size)
 {
     uint8_t *p = (uint8_t *)(run + 1) + run->size;
-    size_t n = wsock__frame_write(p, (uint8_t)first, size,
-                                  ws->role == WSOCK_CLIENT, key);
+    size_t n = wsock__frame_write(p, (uint8_t)first, size, masked, key);
     run->size += n + size;
-    ws->out->queued += n + size;
+    out->queued += n + size;
     if (key)
         wsock__mask(p + n, (const uint8_t *)data, size, key);
-    else if (size)
+    else if (data)
         memcpy(p + n, data, size);
 }
 
@@ -4732,7 +4731,8 @@ WSOCK__INLINE int wsock__put_frame(wsock *ws, unsigned first,
     run = wsock__run_for(ws, WSOCK__FRAME_HEAD_MOST + size, is_close);
     if (WSOCK__UNLIKELY(!run))
         return 0;
-    wsock__frame_into(ws, run, first, key, data, size);
+    wsock__frame_into(ws->out, run, first, ws->role == WSOCK_CLIENT, key,
+                      data, size);
     return 1;
 }
 
@@ -4839,7 +4839,8 @@ static void wsock__pong_insert(wsock *ws)
     if (!run)
         return;
     out->pong_size = 0;
-    wsock__frame_into(ws, run, 0x80 | WSOCK_PONG, key, out->pong, size);
+    wsock__frame_into(out, run, 0x80 | WSOCK_PONG, ws->role == WSOCK_CLIENT,
+                      key, out->pong, size);
     run->capacity = run->size; /* nothing is appended */
     run->next = out->head;
     out->head = run;
@@ -6410,22 +6411,31 @@ static int wsock__control_piece(wsock *ws, const wsock__frame *f,
     return 1;
 }
 
+/* Unmask the payload of a message that is whole; 0: it was to be UTF-8 and is
+ * not. */
+WSOCK__INLINE int wsock__whole_unmask(wsock *ws, unsigned kind, uint8_t *data,
+                                      size_t size, uint32_t key)
+{
+    uint32_t utf8 = 0;
+    if (WSOCK__LIKELY(key))
+        wsock__mask(data, data, size, key);
+    return !wsock__checks_utf8(ws, kind) ||
+           (wsock__utf8(&utf8, data, size) && !utf8);
+}
+
 /* A data frame that lies whole at the cursor and is a whole message takes no
  * state. */
 static int wsock__whole_piece(wsock *ws, const wsock__frame *f,
                               wsock__piece *piece)
 {
     wsock__loop *l = ws->loop;
-    uint32_t utf8 = 0;
     piece->data = l->pos + f->head_size;
     piece->size = (size_t)f->size;
     piece->kind = f->first & (WSOCK__RSV | 15U);
     piece->last = piece->whole = 1;
-    if (f->masked)
-        wsock__mask(piece->data, piece->data, piece->size, f->key);
     wsock__advance(l, f->head_size + piece->size);
-    if (wsock__checks_utf8(ws, piece->kind) &&
-        (!wsock__utf8(&utf8, piece->data, piece->size) || utf8))
+    if (!wsock__whole_unmask(ws, piece->kind, piece->data, piece->size,
+                             f->masked ? f->key : 0))
         return wsock__bad_utf8(ws);
     return 1;
 }
@@ -6847,15 +6857,11 @@ WSOCK__INLINE int wsock__whole_message(wsock__loop *l, wsock *ws, int masked,
 }
 
 /* 1; 0: the text was wrong, and the connection has failed. */
-WSOCK__INLINE int wsock__whole_unmask(wsock *ws, const wsock_event *e,
-                                      uint32_t key)
+WSOCK__INLINE int wsock__whole_good(wsock *ws, const wsock_event *e,
+                                    uint32_t key)
 {
-    uint8_t *data = (uint8_t *)e->data;
-    uint32_t utf8 = 0;
-    if (WSOCK__LIKELY(key))
-        wsock__mask(data, data, e->size, key);
-    if (!wsock__checks_utf8(ws, e->kind) ||
-        (wsock__utf8(&utf8, data, e->size) && !utf8))
+    if (WSOCK__LIKELY(wsock__whole_unmask(ws, e->kind, (uint8_t *)e->data,
+                                          e->size, key)))
         return 1;
     ws->loop->events_left++; /* it was none */
     wsock__bad_utf8(ws);
@@ -9598,7 +9604,7 @@ WSOCK__INLINE int wsock__event_plain(wsock__loop *l, wsock *ws,
     return (ws->role == WSOCK_SERVER
                 ? wsock__whole_message(l, ws, 1, e, &key)
                 : wsock__whole_message(l, ws, 0, e, &key)) &&
-           wsock__whole_unmask(ws, e, key);
+           wsock__whole_good(ws, e, key);
 }
 
 /* The event that the current connection has, if any: it has input, or
@@ -10737,9 +10743,8 @@ WSOCK__APART int wsock__send_plain(wsock *ws, unsigned kind, const void *data,
 }
 
 /* The usual send: a server's answer to the event that is being handled, into
- * a queue that is a single run and has room for it.  Returns where the frame
- * is to be written, or NULL. */
-WSOCK__INLINE uint8_t *wsock__answer_room(wsock *ws, size_t size)
+ * a queue that is a single run and has room for it.  NULL: it is not. */
+WSOCK__INLINE wsock__out *wsock__answer_room(wsock *ws, size_t size)
 {
     wsock__loop *l = ws->loop;
     wsock__out *out = ws->out;
@@ -10754,7 +10759,7 @@ WSOCK__INLINE uint8_t *wsock__answer_room(wsock *ws, size_t size)
     } else if (!out->single || out->queued + size > l->single_most) {
         return NULL;
     }
-    return (uint8_t *)(out + 1) + out->queued;
+    return out;
 }
 
 /* see the API section.  Nothing is kept over the copying, so that it costs
@@ -10762,21 +10767,17 @@ WSOCK__INLINE uint8_t *wsock__answer_room(wsock *ws, size_t size)
 WSOCK_API int wsock_send(wsock *ws, unsigned kind, const void *data,
                          size_t size)
 {
-    uint8_t *p;
-    size_t n;
+    wsock__out *out;
     if (WSOCK__UNLIKELY(!ws))
         return WSOCK_NO_MEMORY;
     if (WSOCK__UNLIKELY(size >= WSOCK__REFER_LEAST || !data ||
                         ws->loop->threaded || /* the mutex comes first */
                         !wsock__sends_plainly(ws, kind)))
         return wsock__send_any(ws, kind, data, size);
-    p = wsock__answer_room(ws, WSOCK__FRAME_HEAD_MOST + size);
-    if (WSOCK__UNLIKELY(!p))
+    out = wsock__answer_room(ws, WSOCK__FRAME_HEAD_MOST + size);
+    if (WSOCK__UNLIKELY(!out))
         return wsock__send_plain(ws, kind, data, size);
-    n = wsock__frame_write(p, (uint8_t)(0x80 | kind), size, 0, 0);
-    ws->out->first.size += n + size;
-    ws->out->queued += n + size;
-    memcpy(p + n, data, size);
+    wsock__frame_into(out, &out->first, 0x80 | kind, 0, 0, data, size);
     return WSOCK_OK;
 }
 
@@ -11886,7 +11887,7 @@ WSOCK__APART int wsock__server_poll_first(wsock_server *s,
 WSOCK__APART int wsock__server_text(wsock_server *s, wsock_event *event,
                                     int timeout, uint32_t key)
 {
-    if (WSOCK__LIKELY(wsock__whole_unmask(event->ws, event, key)))
+    if (WSOCK__LIKELY(wsock__whole_good(event->ws, event, key)))
         return 1;
     return wsock__server_poll(s, event, timeout);
 }

@@ -180,7 +180,7 @@ platform_run() {
     if echo 'int main(void) { return 0; }' | gcc -m32 -x c \
         -o "$work/platform/m32" - 2>/dev/null && "$work/platform/m32"; then
         unit_jobs m32 "gcc -m32 -idirafter /usr/include/$(uname -m)-linux-gnu \
-            -std=gnu99 -O2 -Wall -Wextra -Werror" % "$units"
+            -std=gnu99 -O1 -Wall -Wextra -Werror" "TEST_SMALL=1 %" "$units"
     else
         missing "32-bit x86" "gcc -m32 does not work (gcc-12-multilib)"
     fi
@@ -188,7 +188,7 @@ platform_run() {
     have gcc && unit_jobs kqueue "gcc -std=gnu99 -O1 -Wall -Wextra -Werror \
         -DWSOCK_USE_KQUEUE -I$platform/kqueue" % "$sockets"
     have musl-gcc && unit_jobs musl "musl-gcc -std=gnu99 -O1 -Wall -Wextra \
-        -Werror -static" % "$platform_units"
+        -Werror -static" "TEST_SMALL=1 %" "$platform_units"
 }
 
 suite_platform() {

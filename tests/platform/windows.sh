@@ -76,7 +76,7 @@ flags='-std=gnu99 -g -Wall -Wextra -Werror -Itests/platform/windows'
 libraries='-lws2_32 -lbcrypt -lpthread -static'
 cat >"$work/build.sh" <<END
 {
-    $cc64 $flags -O1 -o $work/\$1.exe tests/unit/test_\$1.c $libraries ||
+    $cc64 $flags -o $work/\$1.exe tests/unit/test_\$1.c $libraries ||
         echo "\$1: it does not build for 64 bits"
     [ -z "$two" ] || $cc32 $flags -o $work/\$1.32.exe \\
         tests/unit/test_\$1.c $libraries ||
