@@ -75,7 +75,7 @@ fi
 try chat "browser against examples/chat.c" "$picture" "$cc" -O2
 if command -v "$clang" >/dev/null 2>&1; then
     try chat_sane "browser against examples/chat.c under sanitizers" \
-        "" "$clang" -g -O1 -fno-omit-frame-pointer \
+        "" "$clang" -g \
         -fsanitize=address,undefined -fno-sanitize-recover=all
 else
     missing "browser: sanitizer build" "install clang"
