@@ -226,8 +226,12 @@
  * of the file that SSL_CERT_FILE names, or else of the system.  These are
  * read once, on first use, so the first connection takes some milliseconds
  * more.  One that is limited to some names (RFC 5280 4.2.1.10), or to other
- * uses than servers, is not taken.  A certificate that is refused is told with
- * the rule and the name, in the phase TLS, with BearSSL's code.  A server
+ * uses than servers, is not taken.  On Windows the system's are those of the
+ * store ROOT, but for what stands there with other uses only, and without
+ * those that Windows fetches when a program of its own first needs them; and
+ * no certificate of the store Disallowed is believed then, wherever it stands
+ * in a chain.  A certificate that is refused is told with the rule and the
+ * name, in the phase TLS, with BearSSL's code.  A server
  * needs tls_cert and tls_key.  It is TLS 1.2 with ECDHE and AEAD; another
  * library can be put in by options.tls.  Keys and what was agreed on are wiped
  * when they are freed.  Files are read by plain calls, a client's when its
@@ -12801,43 +12805,104 @@ static void wsock__roots_add(wsock__roots *r, const char *text, size_t size)
     }
 }
 
-/* Those of the process: read once, on first use, and never given back.  Their
+/* Is this very certificate one of them? */
+static int wsock__roots_have(const wsock__roots *r, const wsock__der *whole)
+{
+    size_t at = 0;
+    wsock__cert c;
+    while (at < r->size &&
+           wsock__cert_parse(&c, r->der + at, r->size - at)) {
+        if (wsock__der_same(&c.whole, whole))
+            return 1;
+        at += wsock__der_size(&c.whole);
+    }
+    return 0;
+}
+
+/* What the system says of authorities. */
+typedef struct wsock__trust {
+    wsock__roots roots;
+    wsock__roots barred; /* certificates that are never to be believed */
+} wsock__trust;
+
+/* That of the process: read once, on first use, and never given back.  Its
  * memory is malloc's, as no connection's own. */
-static wsock__roots wsock__process_roots;
+static wsock__trust wsock__process_trust;
+
+/* Does a list of extended key usages (RFC 5280 4.2.1.12) name servers? */
+static int wsock__uses_serve(wsock__der list)
+{
+    static const char server[] = "\x2B\x06\x01\x05\x05\x07\x03\x01";
+    static const char any[] = "\x55\x1D\x25\x00";
+    wsock__der oid;
+    while (wsock__der_next(&list, &oid))
+        if (wsock__der_is(&oid, server, 8) || wsock__der_is(&oid, any, 4))
+            return 1;
+    return 0;
+}
 
 #if defined(_WIN32)
-static void wsock__roots_append(wsock__roots *r, const uint8_t *der, size_t n)
+/* May it be believed for servers?  What it is to be used for can stand beside
+ * a certificate in the store, as a list like that of its extension; one that
+ * is too long to be read allows nothing. */
+static int wsock__store_serves(PCCERT_CONTEXT c)
 {
-    wsock__cert c;
-    uint8_t *more;
-    if (!wsock__cert_parse(&c, der, n))
-        return;
-    n = wsock__der_size(&c.whole); /* what may follow is none of it */
+    BYTE uses[1024];
+    DWORD size = sizeof uses;
+    wsock__der list;
+    if (!CertGetCertificateContextProperty(c, CERT_ENHKEY_USAGE_PROP_ID, uses,
+                                           &size))
+        return GetLastError() == (DWORD)CRYPT_E_NOT_FOUND;
+    list.at = uses;
+    list.end = uses + size;
+    return wsock__uses_serve(wsock__der_take(&list, WSOCK__DER_SEQUENCE));
+}
+
+static int wsock__roots_append(wsock__roots *r, const wsock__der *whole)
+{
+    size_t n = wsock__der_size(whole);
     if (n > r->room - r->size) {
-        more = (uint8_t *)realloc(r->der, (r->size + n) * 2);
+        uint8_t *more = (uint8_t *)realloc(r->der, (r->size + n) * 2);
         if (!more)
-            return;
+            return 0;
         r->der = more;
         r->room = (r->size + n) * 2;
     }
-    memcpy(r->der + r->size, der, n);
+    memcpy(r->der + r->size, whole->at, n);
     r->size += n;
     r->count++;
+    return 1;
 }
 
-static void wsock__roots_system(wsock__roots *r)
+/* Read a store; with `barred`, as authorities: those that may be believed.
+ * 0: there was no memory for all of it. */
+static int wsock__store_read(wsock__roots *r, const char *name,
+                             const wsock__roots *barred)
 {
-    HCERTSTORE store = CertOpenSystemStoreA(0, "ROOT");
+    HCERTSTORE store = CertOpenSystemStoreA(0, name);
     PCCERT_CONTEXT c = NULL;
+    wsock__cert cert;
+    int all = 1;
     while (store && (c = CertEnumCertificatesInStore(store, c)) != NULL)
-        wsock__roots_append(r, c->pbCertEncoded, c->cbCertEncoded);
+        if (wsock__cert_parse(&cert, c->pbCertEncoded, c->cbCertEncoded) &&
+            (!barred || (wsock__store_serves(c) &&
+                         !wsock__roots_have(barred, &cert.whole))))
+            all &= wsock__roots_append(r, &cert.whole);
     if (store)
         CertCloseStore(store, 0);
+    return all;
+}
+
+static void wsock__trust_system(wsock__trust *t)
+{
+    /* Who cannot tell what is not to be believed believes nothing. */
+    if (wsock__store_read(&t->barred, "Disallowed", NULL))
+        wsock__store_read(&t->roots, "ROOT", &t->barred);
 }
 #else
 static int wsock__roots_file(wsock__roots *r, const char *name);
 
-static void wsock__roots_system(wsock__roots *r)
+static void wsock__trust_system(wsock__trust *t)
 {
     static const char *const names[] = {
         "/etc/ssl/certs/ca-certificates.crt",     /* Debian, Arch, Gentoo */
@@ -12851,7 +12916,7 @@ static void wsock__roots_system(wsock__roots *r)
         "/usr/pkg/etc/openssl/certs/ca-certificates.crt"};
     size_t i;
     for (i = 0; i < sizeof names / sizeof *names; i++)
-        if (wsock__roots_file(r, names[i]))
+        if (wsock__roots_file(&t->roots, names[i]))
             return;
 }
 #endif
@@ -12881,47 +12946,47 @@ static int wsock__roots_file(wsock__roots *r, const char *name)
     return r->count > 0;
 }
 
-static void wsock__roots_read(void)
+static void wsock__trust_read(void)
 {
     const char *name = getenv("SSL_CERT_FILE");
     if (name && *name)
-        wsock__roots_file(&wsock__process_roots, name);
+        wsock__roots_file(&wsock__process_trust.roots, name);
     else
-        wsock__roots_system(&wsock__process_roots);
+        wsock__trust_system(&wsock__process_trust);
 }
 
 #if defined(WSOCK_NO_THREADS)
-static const wsock__roots *wsock__roots_of_process(void)
+static const wsock__trust *wsock__trust_of_process(void)
 {
     static int read;
     if (!read)
-        wsock__roots_read();
+        wsock__trust_read();
     read = 1;
-    return &wsock__process_roots;
+    return &wsock__process_trust;
 }
 #elif defined(_WIN32)
-static BOOL CALLBACK wsock__roots_once(PINIT_ONCE once, PVOID unused,
+static BOOL CALLBACK wsock__trust_once(PINIT_ONCE once, PVOID unused,
                                        PVOID *result)
 {
     (void)once;
     (void)unused;
     (void)result;
-    wsock__roots_read();
+    wsock__trust_read();
     return 1;
 }
 
-static const wsock__roots *wsock__roots_of_process(void)
+static const wsock__trust *wsock__trust_of_process(void)
 {
     static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
-    InitOnceExecuteOnce(&once, wsock__roots_once, NULL, NULL);
-    return &wsock__process_roots;
+    InitOnceExecuteOnce(&once, wsock__trust_once, NULL, NULL);
+    return &wsock__process_trust;
 }
 #else
-static const wsock__roots *wsock__roots_of_process(void)
+static const wsock__trust *wsock__trust_of_process(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, wsock__roots_read);
-    return &wsock__process_roots;
+    pthread_once(&once, wsock__trust_read);
+    return &wsock__process_trust;
 }
 #endif
 
@@ -13242,6 +13307,14 @@ static unsigned wsock__chain_wrong(wsock__chain *c, int code,
     return (unsigned)code;
 }
 
+/* What the one at a place of the path is called in a line. */
+static void wsock__chain_which(const wsock__chain *c, int place, char out[90])
+{
+    char name[70];
+    wsock__name_text(name, sizeof name, c->certs[c->path[place]].subject);
+    snprintf(out, 90, place ? "certificate of %s" : "certificate", name);
+}
+
 /* From the peer's own certificate to the one that signed it, and on; what
  * does not belong is left out. */
 static void wsock__chain_order(wsock__chain *c)
@@ -13336,15 +13409,9 @@ static unsigned wsock__chain_names(wsock__chain *c)
 /* Does its extended key usage, if it has one, allow servers? */
 static int wsock__cert_serves(const wsock__cert *cert)
 {
-    static const char server[] = "\x2B\x06\x01\x05\x05\x07\x03\x01";
-    static const char any[] = "\x55\x1D\x25\x00";
-    wsock__der list, oid;
-    if (!wsock__cert_extension(cert, WSOCK__CERT_USE, &list))
-        return 1;
-    while (wsock__der_next(&list, &oid))
-        if (wsock__der_is(&oid, server, 8) || wsock__der_is(&oid, any, 4))
-            return 1;
-    return 0;
+    wsock__der list;
+    return !wsock__cert_extension(cert, WSOCK__CERT_USE, &list) ||
+           wsock__uses_serve(list);
 }
 
 /* Does it say for which names it may sign? */
@@ -13359,14 +13426,11 @@ static int wsock__cert_is_limited(const wsock__cert *cert)
  * these are is not understood here, nor by BearSSL. */
 static unsigned wsock__chain_use(wsock__chain *c)
 {
-    char name[70], which[90] = "certificate";
+    char which[90];
     int i;
     for (i = 0; i < c->path_size; i++) {
         const wsock__cert *cert = &c->certs[c->path[i]];
-        if (i) {
-            wsock__name_text(name, sizeof name, cert->subject);
-            snprintf(which, sizeof which, "certificate of %s", name);
-        }
+        wsock__chain_which(c, i, which);
         if (!wsock__cert_serves(cert))
             return wsock__chain_wrong(c, BR_ERR_X509_FORBIDDEN_KEY_USAGE,
                                       "the %s is not for servers: its "
@@ -13411,13 +13475,10 @@ static unsigned wsock__chain_times(wsock__chain *c, uint64_t now)
     for (i = 0; i < c->path_size; i++) {
         const wsock__cert *cert = &c->certs[c->path[i]];
         uint64_t day = (now < cert->from ? cert->from : cert->until) / 1000000;
-        char name[70], which[90] = "certificate";
+        char which[90];
         if (now >= cert->from && now <= cert->until)
             continue;
-        if (i) {
-            wsock__name_text(name, sizeof name, cert->subject);
-            snprintf(which, sizeof which, "certificate of %s", name);
-        }
+        wsock__chain_which(c, i, which);
         return wsock__chain_wrong(
             c, BR_ERR_X509_EXPIRED, "the %s %s on %04u-%02u-%02u", which,
             now < cert->from ? "begins" : "expired", (unsigned)(day / 10000),
@@ -13455,6 +13516,22 @@ static unsigned wsock__chain_pins(wsock__chain *c)
 }
 
 /* ---- trust */
+
+/* Does the system say of one that it is never to be believed? */
+static unsigned wsock__chain_barred(wsock__chain *c, const wsock__roots *barred)
+{
+    char which[90];
+    int i;
+    for (i = 0; i < c->path_size; i++) {
+        if (!wsock__roots_have(barred, &c->certs[c->path[i]].whole))
+            continue;
+        wsock__chain_which(c, i, which);
+        return wsock__chain_wrong(c, BR_ERR_X509_NOT_TRUSTED,
+                                  "the %s is among those that this system "
+                                  "disallows", which);
+    }
+    return 0;
+}
 
 /* Add the roots that have this name. */
 static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
@@ -13513,7 +13590,8 @@ static unsigned wsock__chain_refused(wsock__chain *c, unsigned code)
     wsock__name_text(name, sizeof name, last->issuer);
     switch (code) {
     case BR_ERR_X509_NOT_TRUSTED:
-        if (c->ca.count == 0 && wsock__roots_of_process()->count == 0)
+        if (c->ca.count == 0 &&
+            wsock__trust_of_process()->roots.count == 0)
             return wsock__chain_wrong(c, (int)code, "this system has no list "
                                       "of authorities: set options.tls_ca or "
                                       "SSL_CERT_FILE");
@@ -13584,10 +13662,12 @@ static unsigned wsock__chain_end(const br_x509_class **methods)
     code = wsock__chain_names(c);
     if (!code)
         code = wsock__chain_use(c);
+    if (!code && !c->config->o.tls_ca) {
+        roots = &wsock__trust_of_process()->roots;
+        code = wsock__chain_barred(c, &wsock__trust_of_process()->barred);
+    }
     if (code)
         return code;
-    if (!c->config->o.tls_ca)
-        roots = wsock__roots_of_process();
     for (i = 0; i < c->path_size; i++) {
         wsock__chain_anchors(c, roots, &c->certs[c->path[i]].issuer);
         wsock__chain_anchors(c, roots, &c->certs[c->path[i]].subject);

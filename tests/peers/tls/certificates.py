@@ -166,6 +166,7 @@ def leaves(out, ca, ec_ca, other):
 
 def chains(out, ca):
     middle = Certificate("Middle", by=ca, ca=True)
+    out.put("middle.pem", middle.pem)
     lower = Certificate("Lower", by=middle, ca=True)
     end = Certificate("leaf below", by=lower, names=LOCAL)
     out.chain("chain", end, lower, middle)
