@@ -622,7 +622,6 @@ tls_ready() {
     [ -x /usr/bin/python3 ] &&
         /usr/bin/python3 -c 'import cryptography' 2>/dev/null ||
         { missing tls "no python3-cryptography"; return 1; }
-    rm -rf "$work/tls/pki"
     mkdir -p "$work/tls" || return 1
     /usr/bin/python3 -W ignore tests/peers/tls/certificates.py \
         "$work/tls/pki" >"$work/tls/pki.log" 2>&1 ||

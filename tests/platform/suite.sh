@@ -9,6 +9,7 @@ platform_needs='x86_64-w64-mingw32-gcc-win32 gcc-mingw-w64-x86-64-win32
     i686-w64-mingw32-gcc-win32 gcc-mingw-w64-i686-win32
     i686-w64-mingw32-g++-win32 g++-mingw-w64-i686-win32
     /usr/lib/wine/wine64 wine64
+    /usr/lib/x86_64-linux-gnu/libgnutls.so.30 libgnutls30
     qemu-s390x-static qemu-user-static
     s390x-linux-gnu-gcc gcc-s390x-linux-gnu,libc6-dev-s390x-cross
     aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu,libc6-dev-arm64-cross
@@ -202,6 +203,6 @@ suite_platform() {
     begin
     platform_run
     settle counted
-    script windows sh $platform/windows.sh
-    script winhttp sh $platform/winhttp/run.sh --brief
+    script windows sh $platform/windows.sh $install
+    script winhttp sh $platform/winhttp/run.sh --brief $install
 }

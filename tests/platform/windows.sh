@@ -2,9 +2,10 @@
 # Windows: the unit tests, and the conformance scripts against the echo
 # programs, built with MinGW and run under wine.
 #
-#     sh tests/platform/windows.sh [NAME...]
+#     sh tests/platform/windows.sh [--install] [NAME...]
 #
-#     NAME    a unit test program, as test_NAME.c; everything without one
+#     --install  what is missing is a failure
+#     NAME       a unit test program, as test_NAME.c; everything without one
 #
 # The last line counts: N passed, N failed, N skipped.  The exit status is 1
 # if anything failed.  Everything is built and logged in tests/.work/windows,
@@ -26,9 +27,17 @@ finish() {
     exit
 }
 
+install=
+[ "${1:-}" = --install ] && install=yes && shift
+
 skip() { # what, why
-    skipped=$((skipped + 1))
-    echo "SKIP $1: $2"
+    if [ -n "$install" ]; then
+        failed=$((failed + 1))
+        echo "FAIL $1: $2"
+    else
+        skipped=$((skipped + 1))
+        echo "SKIP $1: $2"
+    fi
 }
 
 fail() { # what, log
@@ -50,7 +59,7 @@ command -v $cc32 >/dev/null 2>&1 || two=
 names=$*
 only=$*
 [ -n "$names" ] || names=$(cd tests/unit && ls test_*.c |
-    sed "s/^test_//; s/\.c\$//; /^tls\$/d") # built with BearSSL
+    sed "s/^test_//; s/\.c\$//")
 rm -rf "$work"
 mkdir -p "$work" || exit 1
 
@@ -71,20 +80,42 @@ trap 'exit 1' INT TERM HUP
 timeout 180 "$wine" wineboot -i >"$work/wineboot.log" 2>&1 &
 boot=$!
 
-# Built while wine makes its configuration.
+# Built while wine makes its configuration.  For wss:// with BearSSL, which
+# takes no library for 32 bits.
+python=${PYTHON:-/usr/bin/python3}
+bearssl=$root/tests/.work/windows-bearssl
+pki=$root/tests/.work/tls/pki
+tls_ready() {
+    {
+        sh tests/platform/windows_bearssl.sh "$bearssl" &&
+            "$python" -W ignore tests/peers/tls/certificates.py "$pki"
+    } >"$work/tls.ready" 2>&1 && return
+    skip "wss:// on Windows" "$(tail -n 1 "$work/tls.ready")"
+    names=$(printf '%s\n' $names | grep -vx tls)
+    return 1
+}
+case " "$(echo $names)" " in
+*' tls '*) tls_ready || [ -n "$names" ] || finish ;;
+esac
 flags='-std=gnu99 -g -Wall -Wextra -Werror -Itests/platform/windows'
 libraries='-lws2_32 -lbcrypt -lpthread -static'
 cat >"$work/build.sh" <<END
+two=$two
+more=
+if [ "\$1" = tls ]; then
+    two=
+    more='-isystem $bearssl/include -L$bearssl -lbearssl -lcrypt32'
+fi
 {
-    $cc64 $flags -o $work/\$1.exe tests/unit/test_\$1.c $libraries ||
-        echo "\$1: it does not build for 64 bits"
-    [ -z "$two" ] || $cc32 $flags -o $work/\$1.32.exe \\
+    $cc64 $flags -o $work/\$1.exe tests/unit/test_\$1.c \$more \\
+        $libraries || echo "\$1: it does not build for 64 bits"
+    [ -z "\$two" ] || $cc32 $flags -o $work/\$1.32.exe \\
         tests/unit/test_\$1.c $libraries ||
         echo "\$1: it does not build for 32 bits"
 } >$work/\$1.build 2>&1
 END
 cat >"$work/run.sh" <<END
-timeout 120 '$wine' $work/\$1.exe >$work/\$1.raw 2>&1
+WSOCK_PKI='$pki' timeout 120 '$wine' $work/\$1.exe >$work/\$1.raw 2>&1
 echo \$? >$work/\$1.status
 tr -d '\r' <$work/\$1.raw >$work/\$1.log
 END
@@ -143,7 +174,6 @@ start_server() { # word, log, program and arguments
 # Programs of another system at the other end of the wire: what the conformance
 # scripts see of the echo programs under wine is what they see of the native
 # ones.
-python=${PYTHON:-/usr/bin/python3}
 native() { # what, its script and arguments
     log=$work/$1.log
     shift

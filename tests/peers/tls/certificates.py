@@ -4,13 +4,15 @@
 
 NAME.pem is what a server sends (its own certificate first), NAME.key its
 key, NAME.pin the base64 SHA-256 of its public key.  ca.pem is the authority
-that signs all that nothing else is said of."""
+that signs all that nothing else is said of.  What was made here within the
+last hours stays."""
 import base64
 import datetime
 import hashlib
 import ipaddress
 import os
 import sys
+import time
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -225,7 +227,18 @@ def keys(out, ca):
         out.chain("rsa%d" % bits, c)
 
 
+def made(path):
+    """Is the folder complete, and neither old nor another version's?"""
+    try:
+        when = os.path.getmtime(os.path.join(path, "made"))
+    except OSError:
+        return False
+    return os.path.getmtime(__file__) < when > time.time() - 6 * 3600
+
+
 def main():
+    if made(sys.argv[1]):
+        return
     out = Folder(sys.argv[1])
     ca, ec_ca, other = authorities(out)
     leaves(out, ca, ec_ca, other)
@@ -234,6 +247,7 @@ def main():
     out.chain("client", Certificate("a client", rsa_key(), by=ca,
                                     use=[Use.CLIENT_AUTH]))
     out.chain("client_ec", Certificate("a client", by=ca))
+    out.put("made", b"")
 
 
 main()
