@@ -201,6 +201,7 @@ install_all() {
     [ -e /etc/ssl/certs/ca-certificates.crt ] ||
         wanted="$wanted ca-certificates"
     have chromium || wanted="$wanted chromium"
+    have certutil || wanted="$wanted libnss3-tools"
     have ip || wanted="$wanted iproute2"
     [ -e /usr/include/libwebsockets.h ] ||
         wanted="$wanted libwebsockets-dev"
