@@ -649,6 +649,14 @@ tls_builds() {
         job "BearSSL, $cc" "$cc -std=c99 $c_warnings -DWSOCK_BEARSSL \
             -isystem '$work/tls/include' -fsyntax-only $p"
     done
+    # _UCRT: what MinGW's time.h says for other C libraries is not for MSVC.
+    clang_cl=$(command -v clang-cl || command -v clang-cl-14)
+    [ -z "$clang_cl" ] || [ ! -d /usr/share/mingw-w64/include ] ||
+        job "BearSSL, clang-cl /W4" "$clang_cl \
+            --target=x86_64-pc-windows-msvc /W4 /WX /Zs /DWSOCK_BEARSSL \
+            /D_UCRT /imsvc '$work/tls/include' \
+            /imsvc /usr/share/mingw-w64/include /clang:-fgnuc-version=12.2 \
+            -- $p"
 }
 
 tls_symbols() { # what the library exports, and its one variable
