@@ -126,7 +126,7 @@ if ! wait $boot; then
 fi
 
 # Those that take longest begin.
-for name in threads rules io $names; do
+for name in tls threads rules io $names; do
     [ -s "$work/$name.exe" ] && echo "$name"
 done | awk '!seen[$0]++' | xargs -P "$jobs" -n 1 sh "$work/run.sh"
 

@@ -198,7 +198,7 @@ secure_servers() {
         wrong=$wrong$(head -n 1 $name.server | cut -d ' ' -f 2),
     done
     identity="$pki/chain.pem $pki/chain.key"
-    timeout 60 "$wine" trust.exe "$pki/ca.pem"
+    timeout 60 "$wine" trust.exe "$pki/ca.pem" 'Test CA'
 }
 
 # Built while wine makes its directory.
