@@ -13711,6 +13711,7 @@ typedef struct wsock__bear {
     uint8_t lost;    /* the transport below has failed: it explains */
     uint8_t broken;  /* ... in writing; what came before is still read */
     uint8_t cut;     /* the stream has ended without close_notify */
+    uint8_t ended;   /* ... with it, when that was not to be yet */
     uint8_t closing; /* ours is said */
     char text[160];
     char host[256]; /* without the dot that may stand at its end */
@@ -13812,7 +13813,6 @@ static const char *wsock__alert_text(int alert)
 static const char *wsock__engine_text(int code)
 {
     switch (code) {
-    case BR_ERR_OK: return "the peer has closed TLS";
     case BR_ERR_BAD_VERSION:
     case BR_ERR_UNSUPPORTED_VERSION: return "the peer does not speak TLS 1.2";
     case BR_ERR_TOO_LARGE: return "the peer's record is larger than "
@@ -13841,6 +13841,7 @@ static int wsock__bear_failed(wsock__bear *t)
     t->code = code;
     if (t->text[0])
         return WSOCK_TRANSPORT_ERROR;
+    t->ended = code == BR_ERR_OK;
     if (alert == 70 && t->client)
         snprintf(t->text, sizeof t->text, "the server requires TLS 1.3; "
                  "BearSSL speaks 1.2: use another library by options.tls");
@@ -14141,6 +14142,8 @@ static void wsock__bear_explain(void *user, wsock_failure *f)
             t->below.explain(t->below.user, f);
     } else if (t->cut) {
         f->text = "the stream was cut: it ended without TLS's close_notify";
+    } else if (t->ended) {
+        f->text = "the peer has closed TLS";
     } else {
         f->code = WSOCK_TLS_ERROR;
         f->phase = WSOCK_PHASE_TLS;

@@ -741,6 +741,75 @@ TEST(a_cut_stream_is_told)
     }
 }
 
+/* An orderly end of TLS, in the middle of the handshake or of what we write,
+ * is the end of a connection and no fault of TLS. */
+TEST(a_peer_that_ends_tls_in_the_handshake)
+{
+    int side;
+    for (side = 0; side < 2; side++) {
+        world w;
+        wsock *ws;
+        wsock_event e;
+        int r = 0, turns;
+        test_note("side %d", side);
+        guard();
+        world_init(&w, "p256");
+        w.client.flags = WSOCK_NONBLOCKING;
+        ws = side ? wsock_new(WSOCK_SERVER, NULL, &w.server)
+                  : wsock_new(WSOCK_CLIENT, "wss://localhost/", &w.client);
+        bytes_put(&w.link.end[side].in, "\x15\x03\x03\0\2\1\0", 7);
+        wsock_attach(ws, &w.link.io[side]);
+        for (turns = 0; turns < 10 && r == 0; turns++)
+            r = wsock_poll(ws, &e, 0);
+        CHECK_RESULT(wsock_error(ws), WSOCK_CONNECTION_LOST);
+        CHECK_INT(wsock_why(ws)->phase, WSOCK_PHASE_TLS);
+        CHECK_STR(wsock_error_text(ws), "TLS failed: the peer has closed "
+                                        "TLS");
+        wsock_free(ws);
+        CHECK_NO_LEAK(&w.system);
+        test_link_free(&w.link);
+    }
+}
+
+/* The peer says close_notify, then takes what was on its way. */
+static int end_and_take(void *user)
+{
+    world *w = (world *)user;
+    wsock *peer = w->peer.ws;
+    if (!w->link.end[1].finished) {
+        CHECK_INT(peer->io->finish(peer->io_user), 0);
+        w->link.end[0].in_ended = 0; /* its FIN comes later */
+    } else if (w->link.end[1].in.size == 0) {
+        return 0;
+    }
+    w->link.end[1].in.size = w->link.end[1].at = 0;
+    return 1;
+}
+
+TEST(a_peer_that_ends_tls_while_we_write)
+{
+    world w;
+    uint8_t *data = test_pattern(40000);
+    guard();
+    world_init(&w, "p256");
+    CHECK_RESULT(world_open(&w, "localhost"), WSOCK_OK);
+    w.link.end[0].capacity = 1000;
+    w.link.pump = end_and_take;
+    w.link.user = &w;
+    CHECK_RESULT(wsock_send(w.ws, WSOCK_BINARY, data, 40000),
+                 WSOCK_CONNECTION_LOST);
+    CHECK_STR(wsock_error_text(w.ws), "sending failed: the peer has closed "
+                                      "TLS");
+    CHECK_INT(wsock_why(w.ws)->phase, WSOCK_PHASE_WEBSOCKET);
+    CHECK_INT(wsock_why(w.ws)->operation, WSOCK_OPERATION_SEND);
+    CHECK_INT(wsock_why(w.ws)->tls_code, 0);
+    w.link.pump = test_peer_pump;
+    w.link.user = &w.peer;
+    wsock_abort(w.peer.ws);
+    free(data);
+    world_end(&w);
+}
+
 /* One bit of a record is changed on its way. */
 TEST(a_changed_record_is_noticed)
 {
@@ -1522,6 +1591,8 @@ static const test_case tests[] = {
     TEST_ENTRY(close_during_the_handshake),
     TEST_ENTRY(garbage),
     TEST_ENTRY(a_cut_stream_is_told),
+    TEST_ENTRY(a_peer_that_ends_tls_in_the_handshake),
+    TEST_ENTRY(a_peer_that_ends_tls_while_we_write),
     TEST_ENTRY(a_changed_record_is_noticed),
     TEST_ENTRY(close_with_unread_data),
     TEST_ENTRY(a_record_above_the_agreed_size),
