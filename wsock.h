@@ -223,15 +223,15 @@
  * TLS  With WSOCK_BEARSSL a client's wss:// URL needs nothing more: the
  * certificate is checked, for the URL's host (names and addresses of its
  * subjectAltName), for today, up to an authority of options.tls_ca, or else
- * of the file that SSL_CERT_FILE names, or else of the system.  These are
- * read once, on first use, so the first connection takes some milliseconds
- * more.  One that is limited to some names (RFC 5280 4.2.1.10), or to other
- * uses than servers, is not taken.  On Windows the system's are those of the
- * store ROOT, but for what stands there with other uses only, and without
- * those that Windows fetches when a program of its own first needs them; and
- * no certificate of the store Disallowed is believed then, wherever it stands
- * in a chain.  A certificate that is refused is told with the rule and the
- * name, in the phase TLS, with BearSSL's code.  A server
+ * of the file that SSL_CERT_FILE names (not in a set-uid program), or else of
+ * the system.  These are read once, on first use, so the first connection
+ * takes some milliseconds more.  One that is limited to some names (RFC 5280
+ * 4.2.1.10), or to other uses than servers, is not taken.  On Windows the
+ * system's are those of the store ROOT, but for what stands there with other
+ * uses only, and without those that Windows fetches when a program of its own
+ * first needs them; and no certificate of the store Disallowed is believed
+ * then, wherever it stands in a chain.  A certificate that is refused is told
+ * with the rule and the name, in the phase TLS, with BearSSL's code.  A server
  * needs tls_cert and tls_key.  It is TLS 1.2 with ECDHE and AEAD; another
  * library can be put in by options.tls.  Keys and what was agreed on are wiped
  * when they are freed.  Files are read by plain calls, a client's when its
@@ -1223,6 +1223,8 @@ implementation before it, or define WIN32_LEAN_AND_MEAN before windows.h"
 #if defined(_MSC_VER)
 #pragma comment(lib, "crypt32.lib")
 #endif
+#elif defined(__linux__)
+#include <sys/auxv.h>
 #endif
 #endif
 
@@ -1239,6 +1241,13 @@ the implementation first, or compile with -std=gnu99 or -D_GNU_SOURCE"
 #define WSOCK__LINUX 0
 #endif
 
+#if defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) ||      \
+    defined(__NetBSD__) || defined(__DragonFly__)
+#define WSOCK__BSD 1
+#else
+#define WSOCK__BSD 0
+#endif
+
 /* accept4() is declared only if _GNU_SOURCE came before all headers. */
 #if WSOCK__LINUX && (defined(__USE_GNU) || !defined(__GLIBC__))
 #define WSOCK__ACCEPT4 1
@@ -1251,9 +1260,7 @@ the implementation first, or compile with -std=gnu99 or -D_GNU_SOURCE"
 #define WSOCK__EPOLL 0
 #define WSOCK__KQUEUE 0
 #if defined(WSOCK_USE_POLL) || WSOCK__WINDOWS
-#elif defined(WSOCK_USE_KQUEUE) || defined(__APPLE__) ||                     \
-    defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__) ||    \
-    defined(__DragonFly__)
+#elif defined(WSOCK_USE_KQUEUE) || WSOCK__BSD
 #undef WSOCK__KQUEUE
 #define WSOCK__KQUEUE 1
 #include <sys/event.h>
@@ -1373,6 +1380,25 @@ static int wsock__system_random(void *user, void *bytes, size_t size)
     }
 #endif
     return wsock__random_device((uint8_t *)bytes, size);
+}
+#endif
+
+#if defined(WSOCK_BEARSSL)
+/* A variable of the environment.  NULL also in a program with more rights
+ * than whoever started it (set-uid, say): what that one has set there is not
+ * to be believed. */
+static const char *wsock__environment(const char *name)
+{
+#if WSOCK__LINUX
+    int privileged = getauxval(AT_SECURE) != 0;
+#elif WSOCK__BSD
+    int privileged = issetugid();
+#elif WSOCK__WINDOWS
+    int privileged = 0; /* there is no such thing */
+#else
+    int privileged = getuid() != geteuid() || getgid() != getegid();
+#endif
+    return privileged ? NULL : getenv(name);
 }
 #endif
 
@@ -12948,7 +12974,7 @@ static int wsock__roots_file(wsock__roots *r, const char *name)
 
 static void wsock__trust_read(void)
 {
-    const char *name = getenv("SSL_CERT_FILE");
+    const char *name = wsock__environment("SSL_CERT_FILE");
     if (name && *name)
         wsock__roots_file(&wsock__process_trust.roots, name);
     else
@@ -14414,6 +14440,7 @@ static void wsock__tls_move(wsock *ws, wsock__config *to)
 #undef WSOCK__TLS
 #undef WSOCK__WINDOWS
 #undef WSOCK__LINUX
+#undef WSOCK__BSD
 #undef WSOCK__ACCEPT4
 #undef WSOCK__EPOLL
 #undef WSOCK__KQUEUE

@@ -1,6 +1,24 @@
 /* wss:// by BearSSL: wsock against wsock over the memory pair and over
  * sockets.  The certificates come from tests/peers/tls/certificates.py, into
  * the folder that WSOCK_PKI names. */
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE
+#endif
+#include <stdlib.h>
+#if defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+static int privileged; /* as if the program were set-uid */
+
+#if defined(__linux__)
+static unsigned long test_getauxval(unsigned long type)
+{
+    return type == AT_SECURE ? (unsigned long)privileged : getauxval(type);
+}
+#define getauxval test_getauxval
+#endif
+
 #define WSOCK_IMPLEMENTATION
 #define WSOCK_BEARSSL
 #include "../../wsock.h"
@@ -1243,6 +1261,37 @@ TEST(the_stores_of_windows)
 }
 #endif
 
+/* How many roots there are, with this file for SSL_CERT_FILE. */
+static size_t roots_with(const char *name)
+{
+    wsock__trust before = wsock__process_trust;
+    size_t count;
+    memset(&wsock__process_trust, 0, sizeof before);
+    setenv("SSL_CERT_FILE", name, 1);
+    wsock__trust_read();
+    unsetenv("SSL_CERT_FILE");
+    count = wsock__process_trust.roots.count;
+    free(wsock__process_trust.roots.der);
+    wsock__process_trust = before;
+    return count;
+}
+
+/* SSL_CERT_FILE instead of the system's, but not in a program with more
+ * rights than whoever has set it. */
+TEST(roots_by_the_environment)
+{
+    size_t systems = roots_with("");
+    CHECK_INT(roots_with(file("cas", ".pem")), 6);
+    CHECK_INT(roots_with(file("empty", ".pem")), 0);
+    CHECK_INT(roots_with("nowhere.pem"), 0);
+    CHECK(systems != 6);
+#if defined(__linux__)
+    privileged = 1;
+    CHECK_INT(roots_with(file("cas", ".pem")), systems);
+    privileged = 0;
+#endif
+}
+
 TEST(dates)
 {
     CHECK_INT(wsock__time_number(0), 19700101000000);
@@ -1607,6 +1656,8 @@ static const test_case tests[] = {
 #if defined(_WIN32)
     TEST_ENTRY(the_stores_of_windows),
 #endif
+
+    TEST_ENTRY(roots_by_the_environment),
     TEST_ENTRY(dates),
     TEST_ENTRY(malformed_certificates),
 #if !defined(WSOCK_NO_THREADS)
