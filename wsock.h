@@ -597,9 +597,10 @@ typedef struct wsock_tls {
 /* What a client keeps of a TLS session, so that the next connection to the
  * same host and port, with the same tls_ca, tls_cert, tls_pins and flags, can
  * go on with it, if the server likes: without certificates, signatures, or a
- * new check of them.  Zero it before its first use; it is read when a
- * handshake begins and written when one is done, so let no two threads do
- * that at once.  It holds a secret: zero it when it is not needed any more. */
+ * new check of them, for a day by the clock of options.system (RFC 5246
+ * F.1.4); a server forgets all sessions once a day.  Zero it before its first
+ * use; it is read when a handshake begins and written when one is done, so let
+ * no two threads do that at once.  It holds a secret: zero it when it is not needed any more. */
 typedef struct wsock_tls_session {
     unsigned char bytes[160];
 } wsock_tls_session;
@@ -12457,7 +12458,8 @@ enum {
     WSOCK__ANCHORS = 16,        /* roots that may be meant by a chain */
     WSOCK__KEY_MOST = 2600,     /* DER of a private key: see wsock__key_load */
     WSOCK__BARREN_MOST = 131072, /* bytes of TLS in which there is no data */
-    WSOCK__TLS_SESSIONS = 32768 /* bytes of a server's session cache */
+    WSOCK__TLS_SESSIONS = 32768, /* bytes of a server's session cache */
+    WSOCK__SESSION_LIFE = 86400000 /* ms: a day, as RFC 5246 F.1.4 has it */
 };
 
 /* ---- PEM (RFC 7468) */
@@ -13027,6 +13029,7 @@ typedef struct wsock__identity {
     uint8_t spare[64];           /* what 0.6 may write behind it */
     br_ssl_session_cache_lru cache; /* a server's sessions, in the memory */
     uint8_t *sessions;              /* behind the certificates */
+    int64_t sessions_since;
 } wsock__identity;
 
 /* What is to be known of a file or text before it is read. */
@@ -13194,6 +13197,18 @@ static unsigned wsock__issuer_key(const wsock__identity *id)
     return (unsigned)br_x509_decoder_get_signer_key_type(&d);
 }
 
+/* Forget the sessions that a server keeps when the first of them may be a
+ * day old: none is resumed later, and no secret stays in memory for ever. */
+static void wsock__sessions_age(wsock__identity *id, int64_t now)
+{
+    if (now - id->sessions_since < WSOCK__SESSION_LIFE)
+        return;
+    wsock__wipe(id->sessions, WSOCK__TLS_SESSIONS);
+    br_ssl_session_cache_lru_init(&id->cache, id->sessions,
+                                  WSOCK__TLS_SESSIONS);
+    id->sessions_since = now;
+}
+
 static void wsock__identity_free(wsock__config *c, wsock__identity *id)
 {
     if (id)
@@ -13245,6 +13260,7 @@ static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
         id->sessions = (uint8_t *)(id + 1) + room;
         br_ssl_session_cache_lru_init(&id->cache, id->sessions,
                                       WSOCK__TLS_SESSIONS);
+        id->sessions_since = c->system.now(c->system.user);
     }
     return id;
 }
@@ -13918,6 +13934,7 @@ static void wsock__bear_slim(wsock__bear *t)
 
 typedef struct wsock__session {
     uint8_t key[32]; /* whose it is, and by which checks it came to be */
+    int64_t made;    /* when, by the connection's clock */
     br_ssl_session_parameters it;
 } wsock__session;
 
@@ -13950,34 +13967,50 @@ static void wsock__session_key(const wsock__bear *t, uint8_t key[32])
     br_sha256_out(&hash, key);
 }
 
-/* 1: there is a session to be resumed. */
+static int64_t wsock__bear_now(const wsock__bear *t)
+{
+    const wsock_system *s = &t->config->system;
+    return s->now(s->user);
+}
+
+/* 1: there is a session to be resumed, and it is not too old. */
 static int wsock__session_take(wsock__bear *t)
 {
     wsock__session s;
     uint8_t key[32];
-    int same;
+    int64_t age;
+    int good;
     if (!t->config->o.tls_session)
         return 0;
     memcpy(&s, t->config->o.tls_session, sizeof s);
     wsock__session_key(t, key);
-    same = s.it.session_id_len > 0 && memcmp(key, s.key, sizeof key) == 0;
-    if (same)
+    age = wsock__bear_now(t) - s.made;
+    good = s.it.session_id_len > 0 && memcmp(key, s.key, sizeof key) == 0 &&
+           age >= 0 && age < WSOCK__SESSION_LIFE;
+    if (good)
         br_ssl_engine_set_session_parameters(&t->u.client.eng, &s.it);
     wsock__wipe(&s, sizeof s);
-    return same;
+    return good;
 }
 
-/* The handshake is done: the next one may be shorter. */
+/* The handshake is done: the next one may be shorter.  A session that was
+ * resumed is as old as it was. */
 static void wsock__session_keep(wsock__bear *t)
 {
-    wsock__session s;
+    wsock__session s, before;
     if (!t->client || !t->config->o.tls_session)
         return;
+    memcpy(&before, t->config->o.tls_session, sizeof before);
     memset(&s, 0, sizeof s);
     wsock__session_key(t, s.key);
     br_ssl_engine_get_session_parameters(&t->u.client.eng, &s.it);
+    s.made = memcmp(s.it.master_secret, before.it.master_secret,
+                    sizeof s.it.master_secret) == 0
+                 ? before.made
+                 : wsock__bear_now(t);
     memcpy(t->config->o.tls_session, &s, sizeof s);
     wsock__wipe(&s, sizeof s);
+    wsock__wipe(&before, sizeof before);
 }
 
 static int wsock__bear_open(void *user, const char *host, int port)
@@ -14300,8 +14333,10 @@ static int wsock__bear_identify(wsock__bear *t)
                                     BR_KEYTYPE_SIGN, id->issuer_key,
                                     br_ec_get_default(),
                                     br_ecdsa_sign_asn1_get_default());
-    if (!t->client && id->sessions)
+    if (!t->client && id->sessions) {
+        wsock__sessions_age(id, wsock__bear_now(t));
         br_ssl_server_set_cache(&t->u.server, &id->cache.vtable);
+    }
     return 1;
 }
 

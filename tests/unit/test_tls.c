@@ -1530,6 +1530,51 @@ TEST(sessions_are_resumed)
     free(pin);
 }
 
+/* Neither side goes on with a session that is a day old, however often it was
+ * resumed meanwhile. */
+TEST(sessions_have_an_end)
+{
+    enum { DAY = 86400000 };
+    wsock_tls_session session;
+    test_system ours, theirs;
+    wsock_options o;
+    wsock_server *server;
+    guard();
+    test_system_init(&ours);
+    test_system_init(&theirs);
+    memset(&session, 0, sizeof session);
+    memset(&o, 0, sizeof o);
+    o.system = &theirs.system;
+    o.tls_cert = file("p256", ".pem");
+    o.tls_key = file("p256", ".key");
+    server = wsock_listen("wss://127.0.0.1:0/", &o);
+    memset(&o, 0, sizeof o);
+    o.system = &ours.system;
+    o.tls_ca = file("ca", ".pem");
+    o.tls_session = &session;
+    o.flags = WSOCK_NONBLOCKING;
+    o.connect_timeout = o.handshake_timeout = WSOCK_NEVER;
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 0);
+    ours.now += DAY - 1;
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 1);
+    ours.now += 1; /* since it was made, not since it was used */
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 0);
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 1);
+    ours.now -= 1; /* another machine's clock, perhaps */
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 0);
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 1);
+    theirs.now += DAY - 1;
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 1);
+    theirs.now += 1;
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 0);
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 1);
+    theirs.now += DAY;
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 0);
+    wsock_server_free(server);
+    CHECK_NO_LEAK(&ours);
+    CHECK_NO_LEAK(&theirs);
+}
+
 /* A connection that is accepted outlives its server, and takes the account
  * of its memory along. */
 TEST(accepted_connections)
@@ -1649,6 +1694,7 @@ static const test_case tests[] = {
     TEST_ENTRY(a_flood_of_empty_records),
     TEST_ENTRY(handshake_messages_behind_the_handshake),
     TEST_ENTRY(sessions_are_resumed),
+    TEST_ENTRY(sessions_have_an_end),
     TEST_ENTRY(wss_in_a_block),
     TEST_ENTRY(secrets_are_wiped),
     TEST_ENTRY(the_systems_roots),
