@@ -12553,7 +12553,8 @@ static FILE *wsock__file_open(const char *name, size_t *size)
         return NULL;
     if (fseek(file, 0, SEEK_END) == 0)
         n = ftell(file);
-    if (n > 0 && n < 1 << 26 && fseek(file, 0, SEEK_SET) == 0) {
+    if (n > 0 && n < 1 << 26) {
+        rewind(file);
         *size = (size_t)n;
         setvbuf(file, NULL, _IONBF, 0); /* a key is to stand nowhere else */
         return file;
@@ -12755,7 +12756,7 @@ static void wsock__name_text(char *out, size_t room, wsock__der name)
         oid = wsock__der_take(&pair, WSOCK__DER_OID);
         wsock__der_next(&pair, &value);
         common = wsock__der_is(&oid, "\x55\x04\x03", 3);
-        if (room < 8 || (!common && !wsock__der_is(&oid, "\x55\x04\x0A", 3)))
+        if (!common && !wsock__der_is(&oid, "\x55\x04\x0A", 3))
             continue;
         memcpy(out, common ? "CN=" : "O=", common ? 4 : 3);
         wsock__cert_text(out + strlen(out), room - 4, &value);
@@ -13178,9 +13179,10 @@ static int wsock__identity_fits(const wsock__identity *id)
         return 0;
     if (rsa) { /* i15: the default one fails for 4096 bits in 0.6 */
         n = br_rsa_i15_compute_modulus(NULL, rsa);
-        return n == key.key.rsa.nlen && n <= sizeof mine &&
-               br_rsa_i15_compute_modulus(mine, rsa) == n &&
-               memcmp(mine, key.key.rsa.n, n) == 0;
+        if (n > sizeof mine || n != key.key.rsa.nlen)
+            return 0;
+        br_rsa_i15_compute_modulus(mine, rsa);
+        return memcmp(mine, key.key.rsa.n, n) == 0;
     }
     n = ec->curve == key.key.ec.curve
             ? br_ec_compute_pub(br_ec_get_default(), NULL, mine, ec)
@@ -13307,13 +13309,14 @@ static void wsock__chain_cert(const br_x509_class **methods, uint32_t size)
 {
     wsock__chain *c = wsock__chain_of(methods);
     uint32_t at;
+    (void)size;
     if (c->count < 0)
         return;
-    at = c->count ? c->starts[c->count] : 0;
-    if (c->count == WSOCK__CHAIN_MOST || size > WSOCK__CHAIN_BYTES - at) {
+    if (c->count == WSOCK__CHAIN_MOST) {
         c->count = -1;
         return;
     }
+    at = c->count ? c->starts[c->count] : 0;
     c->starts[c->count] = at;
     c->starts[++c->count] = at; /* grows as it comes */
 }
@@ -13322,9 +13325,10 @@ static void wsock__chain_bytes(const br_x509_class **methods,
                                const unsigned char *bytes, size_t n)
 {
     wsock__chain *c = wsock__chain_of(methods);
-    uint32_t *end = &c->starts[c->count > 0 ? c->count : 0];
-    if (c->count <= 0)
+    uint32_t *end;
+    if (c->count < 0)
         return;
+    end = &c->starts[c->count];
     if (n > WSOCK__CHAIN_BYTES - *end) {
         c->count = -1;
         return;
@@ -13409,13 +13413,25 @@ static int wsock__name_matches(const wsock__der *name, const char *host)
            wsock__same(n, size, host);
 }
 
+/* A host's name or address as text.  0: it is neither. */
+static int wsock__general_text(char out[64], unsigned tag,
+                               const wsock__der *name)
+{
+    size_t n = wsock__der_size(name);
+    if (tag == 0x82)
+        wsock__cert_text(out, 64, name);
+    else if (tag == 0x87 && (n == 4 || n == 16))
+        inet_ntop(n == 4 ? AF_INET : AF_INET6, name->at, out, 64);
+    return out[0] != 0;
+}
+
 /* The host's name is to stand in the certificate; the names of the subject do
  * not count (RFC 6125 6.4.4 allows that, and browsers do it). */
 static unsigned wsock__chain_names(wsock__chain *c)
 {
     uint8_t address[16] = {0};
     size_t n = wsock__host_address(c->host, address), others = 0;
-    char first[80] = "", text[64] = "";
+    char first[64] = "", text[64] = "";
     wsock__der list = {NULL, NULL}, name;
     unsigned tag;
     if (!wsock__cert_extension(&c->certs[0], WSOCK__CERT_NAMES, &list))
@@ -13427,16 +13443,7 @@ static unsigned wsock__chain_names(wsock__chain *c)
             return 0;
         if (tag == 0x87 && n && wsock__der_is(&name, (char *)address, n))
             return 0;
-        if (tag == 0x82 && !first[0])
-            wsock__cert_text(first, 64, &name);
-        else if (tag == 0x87 && !first[0])
-            inet_ntop(wsock__der_size(&name) == 4 ? AF_INET : AF_INET6,
-                      wsock__der_size(&name) == 4 ||
-                              wsock__der_size(&name) == 16
-                          ? name.at
-                          : address,
-                      first, 64);
-        else
+        if (first[0] || !wsock__general_text(first, tag, &name))
             others++;
     }
     if (others)
@@ -13584,8 +13591,7 @@ static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
         br_x509_trust_anchor *a = &c->anchors[c->anchor_count];
         wsock__cert root;
         size_t i = 0;
-        if (!wsock__cert_parse(&root, roots->der + at, roots->size - at))
-            break;
+        wsock__cert_parse(&root, roots->der + at, roots->size - at);
         at += wsock__der_size(&root.whole);
         if (!wsock__der_same(&root.subject, name) ||
             !wsock__cert_serves(&root) || wsock__cert_is_limited(&root) ||
@@ -13769,14 +13775,9 @@ static br_ssl_engine_context *wsock__bear_engine(wsock__bear *t)
     return t->client ? &t->u.client.eng : &t->u.server.eng;
 }
 
-static size_t wsock__record_size(const wsock_options *o)
-{
-    return o->tls_record ? o->tls_record : 16384;
-}
-
 static size_t wsock__bear_size(const wsock_options *o)
 {
-    return sizeof(wsock__bear) + 2 * wsock__record_size(o) +
+    return sizeof(wsock__bear) + 2 * o->tls_record +
            (BR_SSL_BUFSIZE_INPUT - 16384) + (BR_SSL_BUFSIZE_OUTPUT - 16384);
 }
 
@@ -13905,8 +13906,7 @@ static void wsock__bear_say_alert(wsock__bear *t)
     uint8_t record[7] = {21, 3, 3, 0, 2, 2, 42};
     wsock_buf buf;
     int code = t->code;
-    if (!t->client || t->lost || code < BR_ERR_X509_OK ||
-        code > BR_ERR_X509_NOT_TRUSTED)
+    if (!t->client || code < BR_ERR_X509_OK || code > BR_ERR_X509_NOT_TRUSTED)
         return;
     if (code == BR_ERR_X509_EXPIRED)
         record[6] = 45;
@@ -14260,7 +14260,7 @@ static int wsock__bear_prepare(wsock__bear *t)
 {
     br_ssl_engine_context *e = wsock__bear_engine(t);
     const wsock_system *s = &t->config->system;
-    size_t record = wsock__record_size(&t->config->o);
+    size_t record = t->config->o.tls_record;
     uint8_t seed[48];
     if (s->random(s->user, seed, sizeof seed) != 0)
         return WSOCK_RANDOM_FAILED;
@@ -14403,8 +14403,7 @@ static int wsock__bear_wrap(void *user, wsock_io *io, int role,
     t->config = ws->config;
     t->client = role == WSOCK_CLIENT;
     t->in = (uint8_t *)(t + 1);
-    t->out = t->in + wsock__record_size(options) + BR_SSL_BUFSIZE_INPUT -
-             16384;
+    t->out = t->in + options->tls_record + BR_SSL_BUFSIZE_INPUT - 16384;
     snprintf(t->host, sizeof t->host, "%s", host ? host : "");
     n = strlen(t->host);
     if (n && t->host[n - 1] == '.')
@@ -14464,7 +14463,7 @@ static void wsock__tls_unload(wsock__config *c)
 static void wsock__tls_move(wsock *ws, wsock__config *to)
 {
     wsock__bear *t = (wsock__bear *)ws->io_user;
-    if (!ws->io || ws->io->close != wsock__bear_close)
+    if (ws->io->close != wsock__bear_close)
         return;
     t->config->used -= t->size;
     to->used += t->size;
