@@ -13703,7 +13703,8 @@ static unsigned wsock__chain_end(const br_x509_class **methods)
     if (!code)
         code = wsock__chain_pins(c);
     if (!code && c->insecure && !wsock__cert_key(&c->certs[0], &c->key))
-        code = BR_ERR_X509_WRONG_KEY_TYPE;
+        code = wsock__chain_wrong(c, BR_ERR_X509_WRONG_KEY_TYPE,
+                                  "the server's key is neither RSA nor EC");
     if (code || c->insecure)
         return code;
     wsock__chain_order(c);
@@ -13856,13 +13857,11 @@ static const char *wsock__alert_text(int alert)
 static const char *wsock__engine_text(int code)
 {
     switch (code) {
-    case BR_ERR_BAD_VERSION:
     case BR_ERR_UNSUPPORTED_VERSION: return "the peer does not speak TLS 1.2";
     case BR_ERR_TOO_LARGE: return "the peer's record is larger than "
                                   "options.tls_record allows";
     case BR_ERR_BAD_MAC: return "a record was changed on its way";
-    case BR_ERR_NO_RANDOM: return "the system's random source failed";
-    case BR_ERR_UNKNOWN_TYPE: return "what came is not TLS";
+    case BR_ERR_BAD_VERSION: return "what came is not TLS 1.2";
     case BR_ERR_BAD_CIPHER_SUITE: return "no cipher suite in common";
     case BR_ERR_BAD_SIGNATURE: return "the peer's signature is wrong";
     case BR_ERR_BAD_FINISHED: return "the handshake was changed on its way";
@@ -14112,7 +14111,7 @@ static size_t wsock__bear_encode(br_ssl_engine_context *e,
 {
     size_t room, taken = 0, i;
     unsigned char *to = br_ssl_engine_sendapp_buf(e, &room);
-    for (i = 0; to && i < count && taken < room; i++) {
+    for (i = 0; i < count && taken < room; i++) {
         size_t n = bufs[i].size;
         if (n > room - taken)
             n = room - taken;
@@ -14294,8 +14293,11 @@ static int wsock__bear_roots(wsock__bear *t)
     ca->room = text.size;
     if (!ca->der)
         ca->der = (uint8_t *)wsock__tls_alloc(c, text.size);
-    if (ca->der)
-        wsock__roots_add(ca, text.text, text.size);
+    if (!ca->der) {
+        snprintf(t->text, sizeof t->text, "no memory for options.tls_ca");
+        return 0;
+    }
+    wsock__roots_add(ca, text.text, text.size);
     if (ca->count == 0)
         snprintf(t->text, sizeof t->text, "options.tls_ca has no certificate "
                  "that can be used");

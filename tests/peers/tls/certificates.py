@@ -40,11 +40,27 @@ def p384():
     return ec.generate_private_key(ec.SECP384R1())
 
 
-def dn(text):
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+def p521():
+    return ec.generate_private_key(ec.SECP521R1())
+
+
+def dn(*parts):
+    """A name from "O=text", or a text that is the CN."""
+    kinds = {"O=": NameOID.ORGANIZATION_NAME, "C=": NameOID.COUNTRY_NAME}
+    return x509.Name([x509.NameAttribute(
+        kinds.get(p[:2], NameOID.COMMON_NAME),
+        p[2:] if p[:2] in kinds else p) for p in parts])
+
+
+def extension(number, value):
+    """One of id-ce with this DER for its value."""
+    return x509.UnrecognizedExtension(
+        x509.ObjectIdentifier("2.5.29.%d" % number), value)
 
 
 def general(name):
+    if "@" in name:
+        return x509.RFC822Name(name)
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
@@ -56,16 +72,21 @@ class Certificate:
 
     def __init__(self, name, key=None, by=None, names=None, ca=False,
                  use=None, begin=NOW - DAY, end=NOW + 30 * DAY,
-                 how=hashes.SHA256(), unknown=False, limits=None):
+                 how=hashes.SHA256(), unknown=False, limits=None, more=(),
+                 basic=True):
         self.key = key or p256()
         signer = by or self
-        self.name = dn(name)
+        self.name = dn(*([name] if isinstance(name, str) else name))
         builder = (x509.CertificateBuilder().subject_name(self.name)
                    .issuer_name(signer.name)
                    .public_key(self.key.public_key())
                    .serial_number(x509.random_serial_number())
-                   .not_valid_before(begin).not_valid_after(end)
-                   .add_extension(x509.BasicConstraints(ca, None), True))
+                   .not_valid_before(begin).not_valid_after(end))
+        if basic:
+            builder = builder.add_extension(
+                x509.BasicConstraints(ca, None), True)
+        for it in more:
+            builder = builder.add_extension(it, True)
         if names:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([general(n) for n in names]),
@@ -79,6 +100,8 @@ class Certificate:
             builder = builder.add_extension(x509.UnrecognizedExtension(
                 x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), b"\x05\x00"),
                 True)
+        if isinstance(signer.key, ed25519.Ed25519PrivateKey):
+            how = None
         self.it = builder.sign(signer.key, how)
         self.pem = self.it.public_bytes(PEM)
 
@@ -133,6 +156,30 @@ def authorities(out):
     return ca, ec_ca, other
 
 
+def odd_authorities(out):
+    """A file of roots each, which cannot be used for what they sign."""
+    false = Certificate("False CA", basic=False,  # in DER it is left out
+                        more=[extension(19, b"\x30\x03\x01\x01\x00")])
+    ed = Certificate("Ed25519 CA", ed25519.Ed25519PrivateKey.generate(),
+                     ca=True)
+    org = Certificate(("C=DE", "O=Some Org"), ca=True)
+    named = Certificate(("O=Some Org", "Named CA"), ca=True)
+    country = Certificate(("C=DE",), ca=True)
+    for name, root in (("false", false), ("ed25519", ed), ("org", org),
+                       ("named", named), ("country", country)):
+        out.put(name + "_root.pem", root.pem)
+        out.chain("by_" + name, Certificate("leaf", by=root, names=LOCAL))
+    # More of one name than are tried.
+    same = [Certificate("Namesake CA", ca=True) for _ in range(17)]
+    out.put("namesakes.pem", b"".join(c.pem for c in same))
+    for name, root in (("namesake", same[15]), ("namesake_last", same[16])):
+        out.chain(name, Certificate("leaf", by=root, names=LOCAL))
+    # A key of a kind that cannot be used, with another's.
+    leaf = Certificate("leaf", ed25519.Ed25519PrivateKey.generate(), by=same[0],
+                       names=LOCAL)
+    out.put("ed25519.pem", leaf.pem)
+
+
 def leaves(out, ca, ec_ca, other):
     def leaf(name, **how):
         how.setdefault("names", LOCAL)
@@ -142,6 +189,13 @@ def leaves(out, ca, ec_ca, other):
     leaf("rsa", key=rsa_key())
     leaf("p256")
     leaf("p384", key=p384(), by=ec_ca, how=hashes.SHA384())
+    leaf("p521", key=p521(), by=ec_ca, how=hashes.SHA512())
+    leaf("long_name", names=[".".join(["a" * 60] * 4)])
+    leaf("no_host", names=["a@b.example"])
+    leaf("ipv6_name", names=["2001:db8::1"])
+    leaf("odd_address", names=None, more=[
+        extension(17, b"\x30\x0e\x87\x05\x7f\0\0\1\1\x87\x05\x7f\0\0\1\2")])
+    leaf("no_use", more=[x509.KeyUsage(*[False] * 6, True, False, False)])
     leaf("expired", begin=datetime.datetime(2023, 5, 1),
          end=datetime.datetime(2024, 5, 1))
     leaf("future", begin=datetime.datetime(2040, 2, 29),
@@ -193,6 +247,9 @@ def chains(out, ca):
         one = Certificate("Limited Middle", by=ca, ca=True, limits=name)
         out.chain(name + "_middle", Certificate("leaf", by=one, names=LOCAL),
                   one)
+    fake = Certificate("Middle", by=ca, ca=True)
+    out.chain("bad_signature", Certificate("leaf", by=fake, names=LOCAL),
+              middle)
     weak = Certificate("Weak Middle", rsa_key(1024), by=ca, ca=True)
     out.chain("weak_middle", Certificate("leaf", by=weak, names=LOCAL), weak)
     not_ca = Certificate("No Authority", by=ca)
@@ -241,6 +298,7 @@ def main():
         return
     out = Folder(sys.argv[1])
     ca, ec_ca, other = authorities(out)
+    odd_authorities(out)
     leaves(out, ca, ec_ca, other)
     chains(out, ca)
     keys(out, ca)
