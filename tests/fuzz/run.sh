@@ -6,8 +6,8 @@
 # with apt-get.  Without libFuzzer the corpus is replayed through a plain
 # main() that is built with ${CC:-cc}.
 #
-# Targets: core_client core_server pair url request; $TARGETS chooses among
-# them.
+# Targets: core_client core_server pair url request, and with BearSSL
+# certificate tls; $TARGETS chooses among them.
 # Everything is built and kept in tests/.work/fuzz, found inputs too, so
 # that a later run goes on from there; the committed corpus is not changed.
 # Every run takes the same way; SEED=0 lets the fuzzer choose another.
@@ -25,7 +25,7 @@ for arg in "$@"; do
     esac
 done
 [ -n "$seconds" ] || { echo "usage: run.sh SECONDS [--install]" >&2; exit 2; }
-targets=${TARGETS:-core_client core_server pair url request}
+targets=${TARGETS:-core_client core_server pair url request certificate tls}
 mkdir -p "$work" || exit 2
 passed=0 failed=0 skipped=0
 
@@ -34,6 +34,7 @@ source_of() {
     case $1 in
     core_client) echo "-DROLE=WSOCK_CLIENT $here/fuzz_core.c" ;;
     core_server) echo "-DROLE=WSOCK_SERVER $here/fuzz_core.c" ;;
+    certificate | tls) echo "$here/fuzz_$1.c -lbearssl" ;;
     *) echo "$here/fuzz_$1.c" ;;
     esac
 }
@@ -126,6 +127,10 @@ one() { # target
     if [ ! -f "$here/corpus/$target/$(ls "$here/corpus/$target" 2>/dev/null |
         head -n 1)" ]; then
         echo "skip $target: no corpus; run seeds.py"
+        skipped=$((skipped + 1))
+    elif source_of "$target" | grep -q bearssl &&
+        [ ! -e /usr/include/bearssl.h ]; then
+        echo "skip $target: no BearSSL (libbearssl-dev)"
         skipped=$((skipped + 1))
     elif [ $fuzzer = 1 ]; then
         fuzz "$target"
