@@ -600,7 +600,8 @@ typedef struct wsock_tls {
  * new check of them, for a day by the clock of options.system (RFC 5246
  * F.1.4); a server forgets all sessions once a day.  Zero it before its first
  * use; it is read when a handshake begins and written when one is done, so let
- * no two threads do that at once.  It holds a secret: zero it when it is not needed any more. */
+ * no two threads do that at once.  It holds a secret: zero it when it is not
+ * needed any more. */
 typedef struct wsock_tls_session {
     unsigned char bytes[160];
 } wsock_tls_session;

@@ -930,6 +930,7 @@ TEST(options_are_checked)
     wsock_options o;
     wsock *ws;
     wsock_server *s;
+    size_t block;
     int i;
     for (i = 0; i < 8; i++) {
         test_note("case %d", i);
@@ -954,7 +955,10 @@ TEST(options_are_checked)
     CHECK_STR(wsock_server_why(s)->text,
               "a wss:// server needs options.tls_cert and tls_key");
     wsock_server_free(s);
-    o.tls = &odd_wrap; /* then the certificate is that library's business */
+    memset(&o, 0, sizeof o);
+    block = wsock_memory_needed(WSOCK_CLIENT, "wss://h/", &o);
+    o.tls = &odd_wrap; /* then memory and certificate are its business */
+    CHECK(block > wsock_memory_needed(WSOCK_CLIENT, "wss://h/", &o));
     s = wsock_listen("wss://127.0.0.1:0/", &o);
     CHECK_RESULT(wsock_server_error(s), WSOCK_OK);
     wsock_server_free(s);
@@ -2594,53 +2598,137 @@ TEST(accepted_connections)
     accepted(0);
 }
 
-/* A client in a server's loop: its memory is its own, and all is given back
- * whichever of the two ends first. */
+/* A socket as a transport of the program's own. */
+static ptrdiff_t own_read(void *user, void *data, size_t size)
+{
+    ptrdiff_t n = recv((int)(intptr_t)user, data, size, 0);
+    return n < 0 ? (ptrdiff_t)WSOCK_WANT_READ : n;
+}
+
+static ptrdiff_t own_write(void *user, const wsock_buf *bufs, size_t count)
+{
+    ptrdiff_t n = send((int)(intptr_t)user, bufs->data, bufs->size, 0);
+    (void)count;
+    return n < 0 ? (ptrdiff_t)WSOCK_WANT_WRITE : n;
+}
+
+static intptr_t own_fd(void *user)
+{
+    return (intptr_t)user;
+}
+
+static void own_close(void *user)
+{
+    close((int)(intptr_t)user);
+}
+
+static wsock *own_client(int port, wsock_options *o)
+{
+    wsock *ws = wsock_new(WSOCK_CLIENT, "wss://127.0.0.1/", o);
+    int fd = raw_connect(port, 0), on = 1;
+    wsock_io io;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, (const char *)&on, sizeof on);
+    memset(&io, 0, sizeof io);
+    io.read = own_read;
+    io.write = own_write;
+    io.fd = own_fd;
+    io.close = own_close;
+    io.user = (void *)(intptr_t)fd;
+    if (wsock_attach(ws, &io) == WSOCK_OK)
+        return ws;
+    close(fd);
+    wsock_free(ws);
+    return NULL;
+}
+
+/* A client in a server's loop: over a socket or a transport of its own, from
+ * the start or when it is open.  1: the echo of what it has sent has come; all
+ * is given back whichever of the two ends first. */
+static int added(int own, int late, int server_first, long fail_at)
+{
+    test_system system;
+    wsock_options o;
+    wsock_server *server;
+    wsock *client;
+    wsock_event e;
+    char url[64];
+    int turns, echoed = 0, ended = 0;
+    guard();
+    test_system_init(&system);
+    memset(&o, 0, sizeof o);
+    o.system = &system.system;
+    o.tls_cert = file("rsa", ".pem");
+    o.tls_key = file("rsa", ".key");
+    server = wsock_listen("wss://127.0.0.1:0/", &o);
+    snprintf(url, sizeof url, "wss://127.0.0.1:%d/",
+             wsock_server_port(server));
+    if (fail_at)
+        system.fail_at = system.allocations + fail_at;
+    o.tls_cert = o.tls_key = NULL;
+    o.tls_ca = file("ca", ".pem");
+    o.flags = WSOCK_NONBLOCKING;
+    client = own ? own_client(wsock_server_port(server), &o)
+                 : wsock_connect(url, &o);
+    for (turns = 0; turns < 20000 && late && !ended; turns++) {
+        while (wsock_server_poll(server, &e, 0) > 0)
+            continue;
+        if (wsock_poll(client, &e, 0) == 0)
+            continue;
+        ended = wsock_state(client) != WSOCK_STATE_OPEN;
+        break;
+    }
+    if (!ended)
+        ended = wsock_server_add(server, client) != WSOCK_OK;
+    if (late && !ended)
+        wsock_send(client, WSOCK_TEXT, "hello", 5);
+    for (turns = 0; turns < 20000 && !echoed && !ended; turns++) {
+        if (wsock_server_poll(server, &e, 0) <= 0)
+            continue;
+        if (e.type == WSOCK_EVENT_OPEN && e.ws == client)
+            wsock_send(client, WSOCK_TEXT, "hello", 5);
+        if (e.type == WSOCK_EVENT_MESSAGE && e.ws != client)
+            wsock_send(e.ws, e.kind, e.data, e.size);
+        echoed = e.type == WSOCK_EVENT_MESSAGE && e.ws == client;
+        ended = e.type == WSOCK_EVENT_CLOSE && e.ws == client;
+    }
+    if (server_first)
+        wsock_server_free(server);
+    wsock_free(client);
+    if (!server_first)
+        wsock_server_free(server);
+    CHECK_NO_LEAK(&system);
+    return fail_at && system.allocations < system.fail_at ? -1 : echoed;
+}
+
 TEST(added_connections)
 {
-    int server_first;
-    for (server_first = 0; server_first < 2; server_first++) {
-        test_system system;
-        wsock_options o;
-        wsock_server *server;
-        wsock *client;
-        wsock_event e;
-        char url[64];
-        int turns, echoed = 0;
-        guard();
-        test_system_init(&system);
-        memset(&o, 0, sizeof o);
-        o.system = &system.system;
-        o.tls_cert = file("rsa", ".pem");
-        o.tls_key = file("rsa", ".key");
-        o.tls_ca = file("ca", ".pem");
-        o.flags = WSOCK_NONBLOCKING;
-        server = wsock_listen("wss://127.0.0.1:0/", &o);
-        snprintf(url, sizeof url, "wss://127.0.0.1:%d/",
-                 wsock_server_port(server));
-        client = wsock_connect(url, &o);
-        CHECK_RESULT(wsock_server_add(server, client), WSOCK_OK);
-        for (turns = 0; turns < 100000 && !echoed; turns++) {
-            if (wsock_server_poll(server, &e, 0) <= 0)
-                continue;
-            if (e.type == WSOCK_EVENT_OPEN && e.ws == client)
-                wsock_send(client, WSOCK_TEXT, "hello", 5);
-            if (e.type == WSOCK_EVENT_MESSAGE && e.ws != client)
-                wsock_send(e.ws, e.kind, e.data, e.size);
-            echoed = e.type == WSOCK_EVENT_MESSAGE && e.ws == client;
-        }
-        CHECK(echoed);
-        if (server_first)
-            wsock_server_free(server);
-        wsock_free(client);
-        if (!server_first)
-            wsock_server_free(server);
-        CHECK_NO_LEAK(&system);
+    int i;
+    for (i = 0; i < 8; i++) {
+        test_note("%s, %s, %s first", i & 1 ? "own" : "socket",
+                  i & 2 ? "open" : "from the start",
+                  i & 4 ? "server" : "client");
+        CHECK_INT(added(i & 1, i & 2, i & 4, 0), 1);
+    }
+}
+
+/* Of the client, or of the server's side of it. */
+TEST(every_allocation_of_an_added_connection_fails)
+{
+    int i;
+    for (i = 0; i < 4; i++) {
+        long n = 0;
+        do {
+            n += (long)test_step(3);
+            test_note("allocation %ld, way %d", n, i);
+        } while (n < 100 && added(i & 1, i & 2, 0, n) >= 0);
+        CHECK(n > 11);
+        CHECK(n < 100);
     }
 }
 
 static const test_case tests[] = {
     TEST_ENTRY(added_connections),
+    TEST_ENTRY(every_allocation_of_an_added_connection_fails),
     TEST_ENTRY(blocking_over_the_memory_pair),
     TEST_ENTRY(small_records),
     TEST_ENTRY(polled_over_the_memory_pair),
