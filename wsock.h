@@ -1927,6 +1927,8 @@ enum {
     WSOCK__WORK_HUNG = 8  /* a hang-up, though nothing is waited for */
 };
 
+enum { WSOCK__SECURE_SOCKET = 2 }; /* of wsock's no_socket */
+
 enum {
     WSOCK__LINGER_TIME = 1000, /* ms for the peer's end of stream */
     WSOCK__BODY_MOST = 4096,  /* of a refusal's body, kept */
@@ -2097,7 +2099,8 @@ struct wsock {
     uint8_t armed;        /* what the poller watches: 1 read, 2 write */
     uint8_t sending;      /* kind of the message whose parts are sent */
     uint8_t subprotocol;  /* index + 1 into options.subprotocols, or OTHER */
-    uint8_t no_socket;    /* a transport of the program's, not a socket */
+    uint8_t no_socket;    /* a transport of the program's, not a socket; or
+                           * WSOCK__SECURE_SOCKET: TLS over one */
     uint8_t watched;      /* the poller knows its descriptor */
 };
 
@@ -8273,7 +8276,7 @@ static void wsock__secure(wsock *ws)
         io->open = NULL;
         io->user = ws->io_user;
         ws->io = io;
-        ws->no_socket = 1;
+        ws->no_socket = ws->no_socket ? 1 : WSOCK__SECURE_SOCKET;
         r = tls->wrap(c->o.tls ? tls->user : ws, io, ws->role,
                       ws->role == WSOCK_CLIENT ? c->host : NULL, &c->o);
         ws->io_user = io->user;
@@ -11155,7 +11158,7 @@ WSOCK_API int wsock_pause(wsock *ws, int on)
  * every poller has noticed. */
 static int wsock__has_left(const wsock *ws)
 {
-    wsock__fd fd = ws->no_socket ? -1 : wsock__io_fd(ws);
+    wsock__fd fd = ws->no_socket == 1 ? -1 : wsock__io_fd(ws);
     return fd >= 0 && wsock__socket_is_gone(fd);
 }
 

@@ -2726,6 +2726,57 @@ TEST(every_allocation_of_an_added_connection_fails)
     }
 }
 
+/* The peer of a request has hung up: answering it is too late, whether polls
+ * have come between or not, as it is over TCP. */
+static void late_answer(int secure, int polled)
+{
+    struct linger reset = { 1, 0 };
+    wsock_options o;
+    wsock_server *server;
+    wsock *client, *asks = NULL;
+    wsock_event e;
+    char url[64];
+    int turns;
+    test_note("secure %d, polled %d", secure, polled);
+    guard();
+    memset(&o, 0, sizeof o);
+    o.flags = WSOCK_REQUESTS;
+    o.tls_cert = secure ? file("p256", ".pem") : NULL;
+    o.tls_key = secure ? file("p256", ".key") : NULL;
+    server = wsock_listen(secure ? "wss://127.0.0.1:0/" : "ws://127.0.0.1:0/",
+                          &o);
+    snprintf(url, sizeof url, "%s://127.0.0.1:%d/", secure ? "wss" : "ws",
+             wsock_server_port(server));
+    memset(&o, 0, sizeof o);
+    o.flags = WSOCK_NONBLOCKING;
+    o.tls_ca = file("ca", ".pem");
+    client = wsock_connect(url, &o);
+    for (turns = 0; turns < 1000000 && !asks; turns++) {
+        wsock_poll(client, &e, 0);
+        if (wsock_server_poll(server, &e, 0) > 0
+            && e.type == WSOCK_EVENT_REQUEST)
+            asks = e.ws;
+    }
+    if (!CHECK(asks != NULL))
+        return;
+    setsockopt((int)wsock__io_fd(client), SOL_SOCKET, SO_LINGER,
+               (const char *)&reset, sizeof reset);
+    wsock_free(client);
+    for (turns = 0; turns < 10 && polled; turns++)
+        CHECK_INT(wsock_server_poll(server, &e, 0), 0);
+    CHECK_RESULT(wsock_respond(asks, 200, NULL, "x", 1), WSOCK_CLOSED);
+    CHECK_INT(wsock_server_poll(server, &e, 0), 0);
+    CHECK_INT(wsock_server_count(server), 0);
+    wsock_server_free(server);
+}
+
+TEST(a_request_of_a_peer_that_has_left)
+{
+    int i;
+    for (i = 0; i < 4; i++)
+        late_answer(i & 1, i & 2);
+}
+
 static const test_case tests[] = {
     TEST_ENTRY(added_connections),
     TEST_ENTRY(every_allocation_of_an_added_connection_fails),
@@ -2793,7 +2844,8 @@ static const test_case tests[] = {
     TEST_ENTRY(a_wait_is_ended_by_close),
     TEST_ENTRY(a_handshake_is_cancelled),
 #endif
-    TEST_ENTRY(accepted_connections)
+    TEST_ENTRY(accepted_connections),
+    TEST_ENTRY(a_request_of_a_peer_that_has_left)
 };
 
 TEST_MAIN("tls", tests)
