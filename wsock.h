@@ -226,8 +226,10 @@
  * of the file that SSL_CERT_FILE names (not in a set-uid program), or else of
  * the system.  These are read once, on first use, so the first connection
  * takes some milliseconds more.  One that is limited to some names (RFC 5280
- * 4.2.1.10), or to other uses than servers, is not taken.  On Windows the
- * system's are those of the store ROOT, but for what stands there with other
+ * 4.2.1.10) is believed for hosts, addresses and subjects that it may sign
+ * for; one that bars subjects, or says anything of the kinds of other names
+ * that stand below it, and one for other uses than servers, are not.  On
+ * Windows the system's are those of the store ROOT, but for what stands there with other
  * uses only, and without those that Windows fetches when a program of its own
  * first needs them; and no certificate of the store Disallowed is believed
  * then, wherever it stands in a chain.  A certificate that is refused is told
@@ -12576,6 +12578,7 @@ typedef struct wsock__der {
 } wsock__der;
 
 enum {
+    WSOCK__DER_BOOLEAN = 0x01,
     WSOCK__DER_INTEGER = 0x02,
     WSOCK__DER_BITS = 0x03,
     WSOCK__DER_OCTETS = 0x04,
@@ -12696,16 +12699,17 @@ static int wsock__cert_parse(wsock__cert *c, const uint8_t *data, size_t size)
     return wsock__der_size(&c->key) > 0;
 }
 
-/* Find an extension of id-ce: its value's list.  0: there is none. */
-static int wsock__cert_extension(const wsock__cert *c, char id,
-                                 wsock__der *list)
+/* Find an extension of id-ce: its value's list, and whether it is critical.
+ * 0: there is none. */
+static int wsock__cert_find(const wsock__cert *c, char id, wsock__der *list,
+                            wsock__der *critical)
 {
     char oid[3] = {0x55, 0x1D, 0};
     wsock__der all = c->extensions, one, name, value;
     oid[2] = id;
     while (wsock__der_next(&all, &one)) {
         name = wsock__der_take(&one, WSOCK__DER_OID);
-        wsock__der_take(&one, 0x01); /* critical */
+        *critical = wsock__der_take(&one, WSOCK__DER_BOOLEAN);
         value = wsock__der_take(&one, WSOCK__DER_OCTETS);
         if (wsock__der_is(&name, oid, 3)) {
             *list = wsock__der_take(&value, WSOCK__DER_SEQUENCE);
@@ -12713,6 +12717,13 @@ static int wsock__cert_extension(const wsock__cert *c, char id,
         }
     }
     return 0;
+}
+
+static int wsock__cert_extension(const wsock__cert *c, char id,
+                                 wsock__der *list)
+{
+    wsock__der critical;
+    return wsock__cert_find(c, id, list, &critical);
 }
 
 enum {
@@ -12731,7 +12742,7 @@ static int wsock__cert_is_ca(const wsock__cert *c)
         return 1;
     if (!wsock__cert_extension(c, WSOCK__CERT_BASIC, &list))
         return 0;
-    flag = wsock__der_take(&list, 0x01);
+    flag = wsock__der_take(&list, WSOCK__DER_BOOLEAN);
     return wsock__der_size(&flag) == 1 && *flag.at;
 }
 
@@ -13284,6 +13295,7 @@ typedef struct wsock__chain {
     char *text; /* what is wrong, 160 bytes */
     wsock__roots ca; /* of options.tls_ca */
     int insecure;
+    int limited; /* an authority of this name may not sign for these names */
     uint32_t starts[WSOCK__CHAIN_MOST + 1]; /* where each begins in bytes */
     int count;                     /* -1: more than can be kept */
     wsock__cert certs[WSOCK__CHAIN_MOST];
@@ -13305,7 +13317,7 @@ static void wsock__chain_start(const br_x509_class **methods, const char *name)
 {
     wsock__chain *c = wsock__chain_of(methods);
     (void)name; /* c->host has it, also when it is an address */
-    c->count = c->path_size = 0;
+    c->count = c->path_size = c->limited = 0;
     c->anchor_count = 0;
 }
 
@@ -13390,6 +13402,13 @@ static void wsock__chain_order(wsock__chain *c)
 
 /* ---- names (RFC 6125 6.4, RFC 2818 3.1) */
 
+enum { /* kinds of a GeneralName (RFC 5280 4.2.1.6) */
+    WSOCK__NAME_EMAIL = 0x81,
+    WSOCK__NAME_HOST = 0x82,
+    WSOCK__NAME_ADDRESS = 0x87,
+    WSOCK__NAME_SUBJECT = 0xA4
+};
+
 /* A host that is an address, as bytes: their number, 0 for a name. */
 static size_t wsock__host_address(const char *host, uint8_t address[16])
 {
@@ -13422,9 +13441,9 @@ static int wsock__general_text(char out[64], unsigned tag,
                                const wsock__der *name)
 {
     size_t n = wsock__der_size(name);
-    if (tag == 0x82)
+    if (tag == WSOCK__NAME_HOST)
         wsock__cert_text(out, 64, name);
-    else if (tag == 0x87 && (n == 4 || n == 16))
+    else if (tag == WSOCK__NAME_ADDRESS && (n == 4 || n == 16))
         inet_ntop(n == 4 ? AF_INET : AF_INET6, name->at, out, 64);
     return out[0] != 0;
 }
@@ -13443,9 +13462,9 @@ static unsigned wsock__chain_names(wsock__chain *c)
                                   "the certificate has no subjectAltName, so "
                                   "it is for no host, not for %.80s", c->host);
     while ((tag = wsock__der_next(&list, &name)) != 0) {
-        if (tag == 0x82 && !n && wsock__name_matches(&name, c->host))
-            return 0;
-        if (tag == 0x87 && n && wsock__der_is(&name, (char *)address, n))
+        if (n ? tag == WSOCK__NAME_ADDRESS &&
+                    wsock__der_is(&name, (char *)address, n)
+              : tag == WSOCK__NAME_HOST && wsock__name_matches(&name, c->host))
             return 0;
         if (first[0] || !wsock__general_text(first, tag, &name))
             others++;
@@ -13455,6 +13474,130 @@ static unsigned wsock__chain_names(wsock__chain *c)
     return wsock__chain_wrong(c, BR_ERR_X509_BAD_SERVER_NAME,
                               "the certificate is for %s%s, not %.60s",
                               first[0] ? first : "no host", text, c->host);
+}
+
+/* ---- names that an authority may sign for (RFC 5280 4.2.1.10) */
+
+/* "example.com" holds itself and what ends with ".example.com"; with a dot in
+ * front, as many write it, only the latter. */
+static int wsock__subtree_hosts(const wsock__der *base, const wsock__der *name)
+{
+    size_t n = wsock__der_size(base), m = wsock__der_size(name), i;
+    const uint8_t *tail;
+    if (n == 0 || n > m)
+        return n == 0;
+    tail = name->end - n;
+    for (i = 0; i < n; i++)
+        if (wsock__lower((char)base->at[i]) != wsock__lower((char)tail[i]))
+            return 0;
+    return *base->at == '.' ? n < m : n == m || tail[-1] == '.';
+}
+
+/* An address and its mask behind it. */
+static int wsock__subtree_addresses(const wsock__der *base,
+                                    const wsock__der *name)
+{
+    size_t n = wsock__der_size(name), i;
+    if (wsock__der_size(base) != 2 * n)
+        return 0;
+    for (i = 0; i < n; i++)
+        if ((base->at[i] ^ name->at[i]) & base->at[n + i])
+            return 0;
+    return 1;
+}
+
+/* What a name begins with.  Its parts are whole in both, so bytes tell. */
+static int wsock__subtree_subjects(wsock__der base, const wsock__der *name)
+{
+    wsock__der first = wsock__der_take(&base, WSOCK__DER_SEQUENCE);
+    size_t n = wsock__der_size(&first);
+    return wsock__der_size(&base) == 0 && n <= wsock__der_size(name) &&
+           memcmp(first.at, name->at, n) == 0;
+}
+
+/* How a name stands to a list of subtrees: -1 there is none of its kind, 0 it
+ * is outside, 1 inside, 2 that is not understood. */
+static int wsock__subtrees_hold(wsock__der list, unsigned kind,
+                                const wsock__der *name)
+{
+    int held = -1;
+    while (wsock__der_size(&list) && held < 1) {
+        wsock__der one = wsock__der_take(&list, WSOCK__DER_SEQUENCE), base;
+        unsigned tag = wsock__der_next(&one, &base);
+        if (!tag || wsock__der_size(&one)) /* malformed, or a minimum */
+            return 2;
+        if (tag != kind)
+            continue;
+        if (kind == WSOCK__NAME_HOST)
+            held = wsock__subtree_hosts(&base, name);
+        else if (kind == WSOCK__NAME_ADDRESS)
+            held = wsock__subtree_addresses(&base, name);
+        else if (kind == WSOCK__NAME_SUBJECT)
+            held = wsock__subtree_subjects(base, name);
+        else
+            return 2;
+    }
+    return held;
+}
+
+/* Subjects are compared byte by byte: that allows too few, but would bar too
+ * few as well. */
+static int wsock__limits_allow(wsock__der limits, unsigned kind,
+                               wsock__der name)
+{
+    wsock__der permitted = wsock__der_take(&limits, 0xA0);
+    wsock__der excluded = wsock__der_take(&limits, 0xA1);
+    int in = wsock__subtrees_hold(permitted, kind, &name);
+    int out = wsock__subtrees_hold(excluded, kind, &name);
+    return wsock__der_size(&limits) == 0 && (in == -1 || in == 1) &&
+           (out == -1 || (out == 0 && kind != WSOCK__NAME_SUBJECT));
+}
+
+/* The names of one certificate, among them a mail address in its subject. */
+static int wsock__limits_allow_cert(wsock__der limits, const wsock__cert *cert)
+{
+    static const char email[] = "\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x09"
+                                "\x01";
+    wsock__der list, name = cert->subject;
+    const char *at = (const char *)name.at, *end = (const char *)name.end;
+    unsigned kind;
+    name = wsock__der_take(&name, WSOCK__DER_SEQUENCE);
+    if (wsock__der_size(&name) &&
+        !wsock__limits_allow(limits, WSOCK__NAME_SUBJECT, name))
+        return 0;
+    if (wsock__find(at, end, email) &&
+        !wsock__limits_allow(limits, WSOCK__NAME_EMAIL, name))
+        return 0;
+    if (!wsock__cert_extension(cert, WSOCK__CERT_NAMES, &list))
+        return 1;
+    while ((kind = wsock__der_next(&list, &name)) != 0)
+        if (!wsock__limits_allow(limits, kind, name))
+            return 0;
+    return 1;
+}
+
+/* May this authority sign for those of the path that stand below a place?
+ * The host is asked for too, as a name with a star can be inside and outside.
+ */
+static int wsock__limits_allow_chain(const wsock__chain *c,
+                                     const wsock__cert *authority, int place)
+{
+    wsock__der limits, host;
+    uint8_t address[16];
+    size_t n = wsock__host_address(c->host, address);
+    int i;
+    if (!wsock__cert_extension(authority, WSOCK__CERT_LIMITS, &limits))
+        return 1;
+    host.at = n ? address : (const uint8_t *)c->host;
+    host.end = host.at + (n ? n : strlen(c->host));
+    if (wsock__der_size(&limits) == 0 ||
+        !wsock__limits_allow(limits, n ? WSOCK__NAME_ADDRESS
+                                       : WSOCK__NAME_HOST, host))
+        return 0;
+    for (i = 0; i < place; i++)
+        if (!wsock__limits_allow_cert(limits, &c->certs[c->path[i]]))
+            return 0;
+    return 1;
 }
 
 /* ---- what it may be used for, and when (RFC 5280 4.2.1.12, 4.1.2.5) */
@@ -13467,16 +13610,8 @@ static int wsock__cert_serves(const wsock__cert *cert)
            wsock__uses_serve(list);
 }
 
-/* Does it say for which names it may sign? */
-static int wsock__cert_is_limited(const wsock__cert *cert)
-{
-    wsock__der list;
-    return wsock__cert_extension(cert, WSOCK__CERT_LIMITS, &list);
-}
-
-/* An authority that may sign for mail may not for servers; and one that may
- * sign for some names (RFC 5280 4.2.1.10) is not taken at all, as which names
- * these are is not understood here, nor by BearSSL. */
+/* An authority that may sign for mail may not for servers, nor one that may
+ * sign for other names. */
 static unsigned wsock__chain_use(wsock__chain *c)
 {
     char which[90];
@@ -13489,10 +13624,10 @@ static unsigned wsock__chain_use(wsock__chain *c)
                                       "the %s is not for servers: its "
                                       "extended key usage lacks serverAuth",
                                       which);
-        if (i && wsock__cert_is_limited(cert))
-            return wsock__chain_wrong(c, BR_ERR_X509_CRITICAL_EXTENSION,
-                                      "the %s limits the names that it signs "
-                                      "for, which is not understood", which);
+        if (i && !wsock__limits_allow_chain(c, cert, i))
+            return wsock__chain_wrong(c, BR_ERR_X509_BAD_SERVER_NAME,
+                                      "the %s may not sign for all names "
+                                      "below it", which);
     }
     return 0;
 }
@@ -13586,9 +13721,10 @@ static unsigned wsock__chain_barred(wsock__chain *c, const wsock__roots *barred)
     return 0;
 }
 
-/* Add the roots that have this name. */
+/* Add the roots that have this name, and may sign for what stands below this
+ * place of the path. */
 static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
-                                 const wsock__der *name)
+                                 const wsock__der *name, int place)
 {
     size_t at = 0;
     while (at < roots->size && c->anchor_count < WSOCK__ANCHORS) {
@@ -13598,9 +13734,12 @@ static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
         wsock__cert_parse(&root, roots->der + at, roots->size - at);
         at += wsock__der_size(&root.whole);
         if (!wsock__der_same(&root.subject, name) ||
-            !wsock__cert_serves(&root) || wsock__cert_is_limited(&root) ||
-            !wsock__cert_key(&root, &a->pkey))
+            !wsock__cert_serves(&root) || !wsock__cert_key(&root, &a->pkey))
             continue;
+        if (!wsock__limits_allow_chain(c, &root, place)) {
+            c->limited = 1;
+            continue;
+        }
         a->dn.data = (unsigned char *)(uintptr_t)root.subject.at;
         a->dn.len = wsock__der_size(&root.subject);
         a->flags = wsock__cert_is_ca(&root) ? BR_X509_TA_CA : 0;
@@ -13608,6 +13747,30 @@ static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
             i++;
         c->anchor_count += i == c->anchor_count; /* else it is there */
     }
+}
+
+/* BearSSL refuses a critical extension that it does not know.  This one was
+ * heeded already: so what it reads there is that it is not critical, and what
+ * it hashes, for the signature, is the certificate as it is. */
+static void wsock__chain_feed(br_x509_minimal_context *m,
+                              const wsock__cert *cert, int authority)
+{
+    const wsock__der *d = &cert->whole;
+    const uint8_t *at = d->at;
+    wsock__der limits, critical;
+    m->vtable->start_cert(&m->vtable, (uint32_t)wsock__der_size(d));
+    if (authority && wsock__cert_find(cert, WSOCK__CERT_LIMITS, &limits,
+                                      &critical) &&
+        wsock__der_size(&critical) == 1) {
+        m->vtable->append(&m->vtable, at, (size_t)(critical.at - at));
+        m->do_mhash = 0;
+        m->vtable->append(&m->vtable, (const unsigned char *)"", 1);
+        br_multihash_update(&m->mhash, critical.at, 1);
+        m->do_mhash = 1;
+        at = critical.end;
+    }
+    m->vtable->append(&m->vtable, at, (size_t)(d->end - at));
+    m->vtable->end_cert(&m->vtable);
 }
 
 static unsigned wsock__chain_judge(wsock__chain *c, int64_t now)
@@ -13625,12 +13788,8 @@ static unsigned wsock__chain_judge(wsock__chain *c, int64_t now)
     br_x509_minimal_set_time(m, (uint32_t)(now / 86400 + 719528),
                              (uint32_t)(now % 86400));
     m->vtable->start_chain(&m->vtable, NULL);
-    for (i = 0; i < c->path_size; i++) {
-        const wsock__der *d = &c->certs[c->path[i]].whole;
-        m->vtable->start_cert(&m->vtable, (uint32_t)wsock__der_size(d));
-        m->vtable->append(&m->vtable, d->at, wsock__der_size(d));
-        m->vtable->end_cert(&m->vtable);
-    }
+    for (i = 0; i < c->path_size; i++)
+        wsock__chain_feed(m, &c->certs[c->path[i]], i > 0);
     return m->vtable->end_chain(&m->vtable);
 }
 
@@ -13647,6 +13806,10 @@ static unsigned wsock__chain_refused(wsock__chain *c, unsigned code)
             return wsock__chain_wrong(c, (int)code, "this system has no list "
                                       "of authorities: set options.tls_ca or "
                                       "SSL_CERT_FILE");
+        if (c->limited)
+            return wsock__chain_wrong(c, (int)code, "signed by an authority "
+                                      "that may not sign for all names below "
+                                      "it: %s", name);
         if (wsock__der_same(&last->issuer, &last->subject))
             return wsock__chain_wrong(
                 c, (int)code, c->path_size == 1
@@ -13722,8 +13885,8 @@ static unsigned wsock__chain_end(const br_x509_class **methods)
     if (code)
         return code;
     for (i = 0; i < c->path_size; i++) {
-        wsock__chain_anchors(c, roots, &c->certs[c->path[i]].issuer);
-        wsock__chain_anchors(c, roots, &c->certs[c->path[i]].subject);
+        wsock__chain_anchors(c, roots, &c->certs[c->path[i]].issuer, i + 1);
+        wsock__chain_anchors(c, roots, &c->certs[c->path[i]].subject, i);
     }
     code = wsock__chain_judge(c, now);
     if (code == BR_ERR_X509_EXPIRED) /* one below an authority: say which */

@@ -554,7 +554,9 @@ def certificates(pki):
             ("chain_with_root", C_ALL_TRUSTED), ("misordered", C_ALL_TRUSTED),
             ("doubled", C_ALL_TRUSTED), ("chain", 0), ("p256", C_ALL_TRUSTED),
             ("p256", C_ALL_TRUSTED | C_ADDRESS), ("expired", C_ALL_TRUSTED),
-            ("limited_middle", C_ALL_TRUSTED), ("rsa", C_INSECURE),
+            ("limit_all", 0), ("limit_star", 48), ("limit_behind", 0),
+            ("limit_other_subject", C_ALL_TRUSTED), ("limit_mail", 0),
+            ("limit_root", C_ALL_TRUSTED), ("rsa", C_INSECURE),
             ("self_signed", C_INSECURE | C_PINS), ("mail_middle", 0),
             ("bad_signature", C_ALL_TRUSTED), ("old_middle", C_ALL_TRUSTED)):
         put(C_CHAIN | how, "chain-%s-%02x" % (name, how), b"".join(

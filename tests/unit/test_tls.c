@@ -518,15 +518,9 @@ static const verdict verdicts[] = {
     { "mail_root", "localhost",
       "signed by an unknown authority: CN=Mail CA (or a certificate of the "
       "chain is missing)", 62 },
-    { "limited_middle", "localhost",
-      "the certificate of CN=Limited Middle limits the names that it signs "
-      "for, which is not understood", 57 },
-    { "critical_middle", "localhost",
-      "the certificate of CN=Limited Middle limits the names that it signs "
-      "for, which is not understood", 57 },
     { "limited_root", "localhost",
-      "signed by an unknown authority: CN=Limited CA (or a certificate of the "
-      "chain is missing)", 62 },
+      "signed by an authority that may not sign for all names below it: "
+      "CN=Limited CA", 62 },
     { "crossed", "localhost", NULL, 0 },
     { "chain", "localhost", NULL, 0 },
     { "chain_with_root", "localhost", NULL, 0 },
@@ -604,6 +598,64 @@ static void judge(const verdict *v, const char *ca)
         }
     }
     world_end(&w);
+}
+
+/* RFC 5280 4.2.1.10: authorities for some names. */
+TEST(limits_of_authorities)
+{
+    static const char barred[] =
+        "the certificate of CN=Limited may not sign for all names below it";
+    static const struct {
+        const char *name, *host;
+        int good;
+    } cases[] = {
+        { "all", "localhost", 1 }, { "all", "127.0.0.1", 1 },
+        { "loose", "localhost", 1 }, { "hosts", "localhost", 1 },
+        { "other_hosts", "localhost", 0 }, { "not_hosts", "localhost", 0 },
+        { "other_addresses", "localhost", 0 },
+        { "not_addresses", "localhost", 0 },
+        { "no_addresses", "localhost", 1 }, { "web", "www.example.com", 1 },
+        { "below", "www.example.com", 1 }, { "same", "example.com", 1 },
+        { "only_below", "example.com", 0 },
+        { "longer", "notexample.com", 0 }, { "shorter", "example.com", 0 },
+        { "any_host", "www.example.com", 1 }, { "star", "b.example.com", 1 },
+        { "star", "a.example.com", 0 }, { "subject", "localhost", 1 },
+        { "other_subject", "localhost", 0 },
+        { "short_subject", "localhost", 0 }, { "no_subject", "localhost", 1 },
+        { "not_subject", "localhost", 0 }, { "mail", "localhost", 1 },
+        { "mail_name", "localhost", 0 }, { "mail_subject", "localhost", 0 },
+        { "mail_allowed", "localhost", 1 }, { "empty", "localhost", 0 },
+        { "minimum", "localhost", 0 }, { "no_base", "localhost", 0 },
+        { "no_tree", "localhost", 0 }, { "behind", "localhost", 0 },
+        { "odd_subject", "localhost", 0 }, { "lower", "localhost", 1 },
+        { "lower_outside", "www.example.com", 0 }
+    };
+    static const struct {
+        const char *ca;
+        verdict v;
+    } others[] = {
+        { "ca", { "limit_leaf", "localhost", "a certificate has a critical "
+                  "extension that is not known", 57 } },
+        { "ca", { "limit_impostor", "localhost", NULL, -1 } },
+        { "limit_root_ca", { "limit_root", "localhost", NULL, 0 } },
+        { "limit_root_ca", { "limit_root_alone", "localhost", NULL, 0 } },
+        { "limit_root_ca", { "limit_root_outside", "localhost",
+          "the certificate of CN=Limited Root may not sign for all names "
+          "below it", 56 } }
+    };
+    size_t i;
+    for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char name[40];
+        verdict v;
+        snprintf(name, sizeof name, "limit_%s", cases[i].name);
+        v.name = name;
+        v.host = cases[i].host;
+        v.line = cases[i].good ? NULL : barred;
+        v.code = cases[i].good ? 0 : BR_ERR_X509_BAD_SERVER_NAME;
+        judge(&v, "ca");
+    }
+    for (i = 0; i < sizeof others / sizeof others[0]; i++)
+        judge(&others[i].v, others[i].ca);
 }
 
 TEST(certificates_are_judged)
@@ -2787,6 +2839,7 @@ static const test_case tests[] = {
     TEST_ENTRY(every_call_of_the_server_fails),
     TEST_ENTRY(every_allocation_fails),
     TEST_ENTRY(certificates_are_judged),
+    TEST_ENTRY(limits_of_authorities),
     TEST_ENTRY(a_malformed_certificate_is_told),
     TEST_ENTRY(certificates_of_a_server),
 #if !defined(_WIN32)
