@@ -229,17 +229,17 @@
  * 4.2.1.10) is believed for hosts, addresses and subjects that it may sign
  * for; one that bars subjects, or says anything of the kinds of other names
  * that stand below it, and one for other uses than servers, are not.  On
- * Windows the system's are those of the store ROOT, but for what stands there with other
- * uses only, and without those that Windows fetches when a program of its own
- * first needs them; and no certificate of the store Disallowed is believed
- * then, wherever it stands in a chain.  A certificate that is refused is told
- * with the rule and the name, in the phase TLS, with BearSSL's code.  A server
- * needs tls_cert and tls_key.  It is TLS 1.2 with ECDHE and AEAD; another
- * library can be put in by options.tls.  Keys and what was agreed on are wiped
- * when they are freed.  Files are read by plain calls, a client's when its
- * handshake begins: texts keep them out of a loop.  A connection takes about
- * 40 KB more, and as much again during the handshake (see tls_record): with
- * many of them max_memory is reached before max_connections.
+ * Windows the system's are those of the store ROOT, but for what stands there
+ * with other uses only, and without those that Windows fetches when a program
+ * of its own first needs them; and no certificate of the store Disallowed is
+ * believed then, wherever it stands in a chain.  A certificate that is refused
+ * is told with the rule and the name, in the phase TLS, with BearSSL's code.
+ * A server needs tls_cert and tls_key.  It is TLS 1.2 with ECDHE and AEAD;
+ * another library can be put in by options.tls.  Keys and what was agreed on
+ * are wiped when they are freed.  Files are read by plain calls, a client's
+ * when its handshake begins: texts keep them out of a loop.  A connection
+ * takes about 40 KB more, and as much again during the handshake (see
+ * tls_record): with many of them max_memory is reached before max_connections.
  *
  * SIGNALS  The library installs no handler.  SIGPIPE never reaches you.  A
  * signal ends a waiting poll call early (0); wsock_wake() and
