@@ -2216,6 +2216,7 @@ static size_t wsock__tls_room(const wsock_options *o, int role);
 static int wsock__tls_load(wsock__config *c, char wrong[160]);
 static void wsock__tls_unload(wsock__config *c);
 static void wsock__tls_move(wsock *ws, wsock__config *to);
+static int wsock__tls_is_empty(const wsock *ws);
 #else
 #define WSOCK__TLS 0
 static int wsock__bear_wrap(void *user, wsock_io *io, int role,
@@ -2252,6 +2253,12 @@ static void wsock__tls_move(wsock *ws, wsock__config *to)
 {
     (void)ws;
     (void)to;
+}
+
+static int wsock__tls_is_empty(const wsock *ws)
+{
+    (void)ws;
+    return 0;
 }
 #endif
 
@@ -8979,8 +8986,9 @@ static void wsock__was_read(wsock *ws, uint8_t *to, size_t room,
         ws->bits |= WSOCK__HEARD;
         ws->loop->bytes += (size_t)n;
         wsock__input(ws, to, (size_t)n);
-        if (ws->no_socket) /* it may hold more that its fd does not show */
-            wsock__list_work(ws, WSOCK__WORK_READ);
+        if (ws->no_socket && !wsock__tls_is_empty(ws))
+            wsock__list_work(ws, WSOCK__WORK_READ); /* it may hold more that
+                                                     * its fd does not show */
         else if ((size_t)n == room)
             ws->loop->filled = 1; /* the kernel will say so again */
     } else if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE) {
@@ -13705,6 +13713,8 @@ typedef struct wsock__bear {
     wsock__identity *identity; /* of this connection alone, until then */
     size_t accepted; /* bytes of a write that are encoded, not yet out */
     size_t barren;   /* bytes that came since the last ones of data */
+    const uint8_t *ahead; /* in `in`: bytes that came, */
+    size_t ahead_size;    /* and that the engine has not asked for yet */
     int code;        /* BearSSL's */
     uint8_t client;
     uint8_t refused; /* it cannot begin: text tells why */
@@ -13712,6 +13722,7 @@ typedef struct wsock__bear {
     uint8_t broken;  /* ... in writing; what came before is still read */
     uint8_t cut;     /* the stream has ended without close_notify */
     uint8_t closing; /* ours is said */
+    uint8_t dry;     /* the socket below has no more now */
     char text[160];
     char host[256]; /* without the dot that may stand at its end */
     union {
@@ -13756,27 +13767,55 @@ static int wsock__bear_push(wsock__bear *t)
     return t->broken ? (int)WSOCK_TRANSPORT_ERROR : 0;
 }
 
-/* Read one record or a part of it.  1: something came; WANT or error.  A peer
- * that sends nothing but empty records does not keep a loop for itself. */
-static int wsock__bear_pull(wsock__bear *t)
+/* Read what has come to `to`, a place in the engine's buffer, and as far as
+ * that goes: the engine asks for the head of a record, then for the rest, and
+ * touches nothing behind that.  1: some came; WANT or error.  A socket that
+ * gives less than was asked for is empty: it is not asked again before the
+ * next wait. */
+static int wsock__bear_fetch(wsock__bear *t, uint8_t *to)
 {
-    br_ssl_engine_context *e = wsock__bear_engine(t);
-    size_t room;
-    unsigned char *to = br_ssl_engine_recvrec_buf(e, &room);
-    ptrdiff_t n = t->below.read(t->below.user, to, room);
+    size_t room = (size_t)(t->out - to);
+    int dry = t->dry;
+    ptrdiff_t n;
+    t->dry = 0;
+    if (dry)
+        return WSOCK_WANT_READ;
+    n = t->below.read(t->below.user, to, room);
     if (n > 0 && (size_t)n <= room) {
-        br_ssl_engine_recvrec_ack(e, (size_t)n);
-        t->barren += (size_t)n;
-        if (t->barren <= WSOCK__BARREN_MOST)
-            return 1;
-        snprintf(t->text, sizeof t->text, "the peer sends TLS without end "
-                 "and nothing in it");
-        return WSOCK_TRANSPORT_ERROR;
+        t->ahead = to;
+        t->ahead_size = (size_t)n;
+        t->dry = (size_t)n < room && t->below.read == wsock__socket_read;
+        return 1;
     }
     if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE)
         return (int)n;
     t->cut = n == 0;
     t->lost = n != 0;
+    return WSOCK_TRANSPORT_ERROR;
+}
+
+/* Give the engine one record or a part of it.  1: done; WANT or error.  A peer
+ * that sends nothing but empty records does not keep a loop for itself. */
+static int wsock__bear_pull(wsock__bear *t)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    size_t n;
+    unsigned char *to = br_ssl_engine_recvrec_buf(e, &n);
+    int r = t->ahead_size ? 1 : wsock__bear_fetch(t, to);
+    if (r < 0)
+        return r;
+    if (n > t->ahead_size)
+        n = t->ahead_size;
+    if (to != t->ahead)
+        memmove(to, t->ahead, n);
+    t->ahead += n;
+    t->ahead_size -= n;
+    br_ssl_engine_recvrec_ack(e, n);
+    t->barren += n;
+    if (t->barren <= WSOCK__BARREN_MOST)
+        return 1;
+    snprintf(t->text, sizeof t->text, "the peer sends TLS without end and "
+             "nothing in it");
     return WSOCK_TRANSPORT_ERROR;
 }
 
@@ -14405,6 +14444,19 @@ static void wsock__tls_move(wsock *ws, wsock__config *to)
     t->config->used -= t->size;
     to->used += t->size;
     t->config = to;
+}
+
+/* Has a transport that was just read from nothing more until the next wait?
+ * That is known of TLS over a socket. */
+static int wsock__tls_is_empty(const wsock *ws)
+{
+    wsock__bear *t = (wsock__bear *)ws->io_user;
+    size_t n;
+    if (ws->io->read != wsock__bear_read || !t->dry || t->ahead_size ||
+        br_ssl_engine_recvapp_buf(wsock__bear_engine(t), &n))
+        return 0;
+    t->dry = 0;
+    return 1;
 }
 #endif
 

@@ -171,6 +171,34 @@ TEST(small_records)
     check_link(0, 0, 5, 100, 4096, 65536);
 }
 
+/* A read takes all the records that have come. */
+TEST(few_calls_of_the_transport)
+{
+    enum { MESSAGES = 20 };
+    world w;
+    uint8_t text[16];
+    wsock_status got;
+    test_end *server = &w.link.end[1];
+    long before;
+    int i;
+    guard();
+    world_init(&w, "p256");
+    CHECK_RESULT(world_open(&w, "localhost"), WSOCK_OK);
+    for (i = 0; i < MESSAGES; i++)
+        CHECK_RESULT(wsock_send(w.ws, WSOCK_TEXT, "hello", 5), WSOCK_OK);
+    before = server->calls;
+    for (i = 0; i < 10; i++)
+        test_peer_pump(&w.peer);
+    /* One read, an answer to each, and one that finds nothing a turn. */
+    test_note("%ld calls for the messages", server->calls - before);
+    CHECK(server->calls - before <= 1 + MESSAGES + 10);
+    for (i = 0; i < MESSAGES; i++) {
+        CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got), WSOCK_OK);
+        CHECK_BYTES(text, got.bytes, "hello", 5);
+    }
+    world_end(&w);
+}
+
 TEST(polled_over_the_memory_pair)
 {
     static const size_t pieces[] = { 0, 1, 700 };
@@ -1508,6 +1536,7 @@ static const test_case tests[] = {
     TEST_ENTRY(added_connections),
     TEST_ENTRY(blocking_over_the_memory_pair),
     TEST_ENTRY(small_records),
+    TEST_ENTRY(few_calls_of_the_transport),
     TEST_ENTRY(polled_over_the_memory_pair),
     TEST_ENTRY(every_call_of_the_client_fails),
     TEST_ENTRY(every_call_of_the_server_fails),
