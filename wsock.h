@@ -13723,6 +13723,8 @@ typedef struct wsock__bear {
     uint8_t cut;     /* the stream has ended without close_notify */
     uint8_t closing; /* ours is said */
     uint8_t dry;     /* the socket below has no more now */
+    uint8_t held_size;
+    uint8_t held[192]; /* small records that are not sent yet */
     char text[160];
     char host[256]; /* without the dot that may stand at its end */
     union {
@@ -13748,23 +13750,58 @@ static size_t wsock__bear_size(const wsock_options *o)
            (BR_SSL_BUFSIZE_INPUT - 16384) + (BR_SSL_BUFSIZE_OUTPUT - 16384);
 }
 
-/* Send what the engine has for the wire.  0: all is out; WANT or error. */
-static int wsock__bear_push(wsock__bear *t)
+/* Put aside what the engine has for the wire, as far as it is small: it leaves
+ * together with what comes next. */
+static void wsock__bear_hold(wsock__bear *t)
 {
     br_ssl_engine_context *e = wsock__bear_engine(t);
-    while (!t->broken && (br_ssl_engine_current_state(e) & BR_SSL_SENDREC)) {
-        wsock_buf buf;
+    const unsigned char *from;
+    size_t n;
+    while ((from = br_ssl_engine_sendrec_buf(e, &n)) != NULL &&
+           n <= sizeof t->held - t->held_size) {
+        memcpy(t->held + t->held_size, from, n);
+        t->held_size = (uint8_t)(t->held_size + n);
+        br_ssl_engine_sendrec_ack(e, n);
+    }
+}
+
+/* `n` bytes of what is held and of what the engine has are on the wire. */
+static void wsock__bear_sent(wsock__bear *t, size_t n)
+{
+    size_t held = n < t->held_size ? n : t->held_size;
+    t->held_size = (uint8_t)(t->held_size - held);
+    memmove(t->held, t->held + held, t->held_size);
+    if (n > held)
+        br_ssl_engine_sendrec_ack(wsock__bear_engine(t), n - held);
+}
+
+/* Send what is held, then what the engine has for the wire.  0: all is out;
+ * WANT or error. */
+static int wsock__bear_push(wsock__bear *t)
+{
+    while (!t->broken) {
+        wsock_buf bufs[2];
+        size_t count = 0, size = t->held_size;
         ptrdiff_t n;
-        buf.data = br_ssl_engine_sendrec_buf(e, &buf.size);
-        n = t->below.write(t->below.user, &buf, 1);
+        bufs[0].data = t->held;
+        bufs[0].size = t->held_size;
+        count += t->held_size > 0;
+        bufs[count].data =
+            br_ssl_engine_sendrec_buf(wsock__bear_engine(t),
+                                      &bufs[count].size);
+        if (bufs[count].data)
+            size += bufs[count++].size;
+        if (!count)
+            return 0;
+        n = t->below.write(t->below.user, bufs, count);
         if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE || n == 0)
             return n ? (int)n : (int)WSOCK_WANT_WRITE;
-        if (n < 0 || (size_t)n > buf.size)
+        if (n < 0 || (size_t)n > size)
             t->lost = t->broken = 1;
         else
-            br_ssl_engine_sendrec_ack(e, (size_t)n);
+            wsock__bear_sent(t, (size_t)n);
     }
-    return t->broken ? (int)WSOCK_TRANSPORT_ERROR : 0;
+    return WSOCK_TRANSPORT_ERROR;
 }
 
 /* Read what has come to `to`, a place in the engine's buffer, and as far as
@@ -13996,12 +14033,14 @@ static int wsock__bear_open(void *user, const char *host, int port)
 {
     wsock__bear *t = (wsock__bear *)user;
     br_ssl_engine_context *e = wsock__bear_engine(t);
-    int r;
+    int r = 0;
     (void)host;
     (void)port;
     if (t->refused)
         return WSOCK_TRANSPORT_ERROR;
-    for (;;) {
+    if (t->held_size)
+        r = wsock__bear_push(t);
+    while (r >= 0) {
         unsigned state = br_ssl_engine_current_state(e);
         if (state & BR_SSL_CLOSED || state == 0) {
             if (t->client && t->config->o.tls_session) /* RFC 5246 7.2.2 */
@@ -14010,20 +14049,19 @@ static int wsock__bear_open(void *user, const char *host, int port)
             wsock__bear_say_alert(t);
             return r;
         }
-        r = 1;
-        if (state & BR_SSL_SENDREC)
+        if (state & BR_SSL_SENDREC) {
+            wsock__bear_hold(t); /* a flight is of several records */
             r = wsock__bear_push(t);
-        else if (state & (BR_SSL_SENDAPP | BR_SSL_RECVAPP))
-            break;
-        else
+        } else if (state & (BR_SSL_SENDAPP | BR_SSL_RECVAPP)) {
+            wsock__session_keep(t);
+            wsock__bear_slim(t);
+            t->barren = 0;
+            return WSOCK_OK;
+        } else {
             r = wsock__bear_pull(t);
-        if (r < 0)
-            return r;
+        }
     }
-    wsock__session_keep(t);
-    wsock__bear_slim(t);
-    t->barren = 0;
-    return WSOCK_OK;
+    return r;
 }
 
 /* The end: in order, or because the engine has failed. */
@@ -14085,17 +14123,24 @@ static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
     return r == WSOCK_WANT_READ && pushed == WSOCK_WANT_WRITE ? pushed : r;
 }
 
-/* Encode what fits into a record.  0: the engine takes nothing now. */
+/* Encode what fits into a record, behind `skip` bytes, `most` at most.
+ * 0: the engine takes nothing now. */
 static size_t wsock__bear_encode(br_ssl_engine_context *e,
-                                 const wsock_buf *bufs, size_t count)
+                                 const wsock_buf *bufs, size_t count,
+                                 size_t skip, size_t most)
 {
     size_t room, taken = 0, i;
     unsigned char *to = br_ssl_engine_sendapp_buf(e, &room);
+    if (room > most)
+        room = most;
     for (i = 0; to && i < count && taken < room; i++) {
-        size_t n = bufs[i].size;
+        size_t past = skip < bufs[i].size ? skip : bufs[i].size;
+        size_t n = bufs[i].size - past;
         if (n > room - taken)
             n = room - taken;
-        memcpy(to + taken, bufs[i].data, n);
+        if (n)
+            memcpy(to + taken, (const uint8_t *)bufs[i].data + past, n);
+        skip -= past;
         taken += n;
     }
     if (taken) {
@@ -14105,9 +14150,30 @@ static size_t wsock__bear_encode(br_ssl_engine_context *e,
     return taken;
 }
 
-/* One record a call.  What is encoded counts as written once it is out: until
- * then the same bytes are offered again.  (Nothing behind what is counted may
- * be encoded: after a count other bytes may come next.) */
+enum { WSOCK__RECORD_MORE = 29 }; /* bytes that a record has besides data */
+
+/* Encode what leaves with one write: a record; or two, if the bytes fill some
+ * and a few are left, as of a message of 16 KiB with its frame's head: these
+ * few go first.  0: the engine takes nothing now. */
+static size_t wsock__bear_accept(wsock__bear *t, const wsock_buf *bufs,
+                                 size_t count)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    size_t size = 0, few = 0, room, i;
+    for (i = 0; i < count; i++)
+        size += bufs[i].size;
+    br_ssl_engine_sendapp_buf(e, &room);
+    if (room && size > room &&
+        size % room <= sizeof t->held - WSOCK__RECORD_MORE)
+        few = wsock__bear_encode(e, bufs, count, 0, size % room);
+    if (few)
+        wsock__bear_hold(t);
+    return few + wsock__bear_encode(e, bufs, count, few, size);
+}
+
+/* What is encoded counts as written once it is out: until then the same bytes
+ * are offered again.  (Nothing behind what is counted may be encoded: after a
+ * count other bytes may come next.) */
 static ptrdiff_t wsock__bear_write(void *user, const wsock_buf *bufs,
                                    size_t count)
 {
@@ -14118,7 +14184,7 @@ static ptrdiff_t wsock__bear_write(void *user, const wsock_buf *bufs,
     if (r == 0 && !t->accepted) {
         if (br_ssl_engine_current_state(e) & BR_SSL_CLOSED)
             return wsock__bear_failed(t);
-        t->accepted = wsock__bear_encode(e, bufs, count);
+        t->accepted = wsock__bear_accept(t, bufs, count);
         if (!t->accepted)
             return WSOCK_WANT_READ;
         r = wsock__bear_push(t);
