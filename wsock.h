@@ -2356,12 +2356,12 @@ static void wsock__buffer_give(wsock__loop *l, uint8_t *p, size_t size)
     }
 }
 
-/* Overwrite a secret in a way that the compiler does not remove. */
+/* Overwrite a secret in a way that the compiler does not remove: it cannot
+ * know what is called. */
 static void wsock__wipe(void *memory, size_t size)
 {
-    volatile uint8_t *p = (volatile uint8_t *)memory;
-    while (size--)
-        *p++ = 0;
+    void *(*volatile set)(void *, int, size_t) = memset;
+    set(memory, 0, size);
 }
 
 /* Random bytes for keys and masks, from the system's source in batches;
@@ -13008,8 +13008,11 @@ typedef struct wsock__identity {
     br_skey_decoder_context key; /* holds the numbers of the key */
     uint8_t spare[64];           /* what 0.6 may write behind it */
     br_ssl_session_cache_lru cache; /* a server's sessions, in the memory */
-    uint8_t *sessions;              /* behind the certificates */
+    uint8_t *sessions;              /* behind the certificates; */
+    br_ssl_server_context *fresh;   /* before it: what connections start as */
 } wsock__identity;
+
+static void wsock__bear_suites(br_ssl_engine_context *e);
 
 /* What is to be known of a file or text before it is read. */
 typedef struct wsock__load {
@@ -13198,7 +13201,8 @@ static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
     if (!wsock__text_get(&l, c->o.tls_cert, &cert))
         return NULL;
     room = wsock__round(cert.size);
-    size = sizeof *id + room + (sessions ? WSOCK__TLS_SESSIONS : 0);
+    size = sizeof *id + room +
+           (sessions ? sizeof *id->fresh + WSOCK__TLS_SESSIONS : 0);
     l.option = "tls_key";
     if (wsock__text_get(&l, c->o.tls_key, &key)) {
         id = (wsock__identity *)wsock__tls_alloc(c, size);
@@ -13224,7 +13228,11 @@ static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
     wrong[0] = 0;
     id->issuer_key = wsock__issuer_key(id);
     if (sessions) {
-        id->sessions = (uint8_t *)(id + 1) + room;
+        id->fresh = (br_ssl_server_context *)(void *)((uint8_t *)(id + 1) +
+                                                      room);
+        br_ssl_server_zero(id->fresh);
+        wsock__bear_suites(&id->fresh->eng);
+        id->sessions = (uint8_t *)(id->fresh + 1);
         br_ssl_session_cache_lru_init(&id->cache, id->sessions,
                                       WSOCK__TLS_SESSIONS);
     }
@@ -14267,7 +14275,8 @@ static void wsock__bear_close(void *user)
 /* ---- how it begins */
 
 /* ECDHE for forward secrecy, with AEAD; what the CPU has instructions for
- * comes first. */
+ * comes first.  To ask the CPU takes some microseconds in a virtual machine,
+ * so a server does it once. */
 static void wsock__bear_suites(br_ssl_engine_context *e)
 {
     static const uint16_t suites[] = {
@@ -14307,7 +14316,6 @@ static int wsock__bear_prepare(wsock__bear *t)
     uint8_t seed[48];
     if (s->random(s->user, seed, sizeof seed) != 0)
         return WSOCK_RANDOM_FAILED;
-    wsock__bear_suites(e);
     br_ssl_engine_set_buffers_bidi(
         e, t->in, record + BR_SSL_BUFSIZE_INPUT - 16384, t->out,
         record + BR_SSL_BUFSIZE_OUTPUT - 16384);
@@ -14397,6 +14405,7 @@ static int wsock__bear_begin_client(wsock__bear *t)
     t->chain->insecure =
         (c->o.flags & WSOCK_UNSAFE_TLS_ACCEPT_ANYONE) != 0;
     br_ssl_client_zero(&t->u.client);
+    wsock__bear_suites(&t->u.client.eng);
     r = wsock__bear_prepare(t);
     if (r != WSOCK_OK)
         return r;
@@ -14416,8 +14425,14 @@ static int wsock__bear_begin_client(wsock__bear *t)
 
 static int wsock__bear_begin_server(wsock__bear *t)
 {
+    const wsock__identity *id = (const wsock__identity *)t->config->identity;
     int r;
-    br_ssl_server_zero(&t->u.server);
+    if (id) {
+        t->u.server = *id->fresh;
+    } else {
+        br_ssl_server_zero(&t->u.server);
+        wsock__bear_suites(&t->u.server.eng);
+    }
     r = wsock__bear_prepare(t);
     if (r != WSOCK_OK)
         return r;
