@@ -14090,6 +14090,44 @@ static int wsock__bear_is_stuck(const wsock__bear *t, unsigned state)
     return !t->closing && !(state & BR_SSL_SENDREC) && (state & both) != both;
 }
 
+enum { WSOCK__RECORD_DATA = 23 }; /* its first byte: RFC 5246 6.2.1 */
+
+/* Has more data come?  A record of another kind waits for its turn: with the
+ * end of TLS the engine sends nothing any more, and what came before may want
+ * an answer. */
+static int wsock__bear_goes_on(wsock__bear *t)
+{
+    size_t n;
+    const uint8_t *to =
+        br_ssl_engine_recvrec_buf(wsock__bear_engine(t), &n);
+    if (!to || !t->ahead_size)
+        return 0;
+    return to != t->in || t->ahead[0] == WSOCK__RECORD_DATA;
+}
+
+/* Take out what is decoded, and what follows of records that have come, so that
+ * the answers to many small ones leave together. */
+static size_t wsock__bear_take(wsock__bear *t, uint8_t *to, size_t size)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    size_t sum = 0;
+    while (sum < size) {
+        size_t n;
+        const unsigned char *from = br_ssl_engine_recvapp_buf(e, &n);
+        if (from) {
+            if (n > size - sum)
+                n = size - sum;
+            memcpy(to + sum, from, n);
+            br_ssl_engine_recvapp_ack(e, n);
+            t->barren = 0;
+            sum += n;
+        } else if (!wsock__bear_goes_on(t) || wsock__bear_pull(t) < 0) {
+            break; /* if something is wrong, the next read sees it, too */
+        }
+    }
+    return sum;
+}
+
 static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
 {
     wsock__bear *t = (wsock__bear *)user;
@@ -14097,18 +14135,10 @@ static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
     int r = 0, pushed = 0;
     for (;;) {
         unsigned state = br_ssl_engine_current_state(e);
-        size_t n;
         if (state & BR_SSL_CLOSED || state == 0)
             return wsock__bear_closed(t);
-        if (state & BR_SSL_RECVAPP) {
-            const unsigned char *from = br_ssl_engine_recvapp_buf(e, &n);
-            if (n > size)
-                n = size;
-            memcpy(data, from, n);
-            br_ssl_engine_recvapp_ack(e, n);
-            t->barren = 0;
-            return (ptrdiff_t)n;
-        }
+        if (state & BR_SSL_RECVAPP)
+            return (ptrdiff_t)wsock__bear_take(t, (uint8_t *)data, size);
         /* An answer that is owed, as an alert or the end of the stream; what
          * stands there of a write is for the next write. */
         if ((state & BR_SSL_SENDREC) && !t->accepted && !pushed) {
