@@ -2249,6 +2249,7 @@ static size_t wsock__tls_room(const wsock_options *o, int role);
 static int wsock__tls_load(wsock__config *c, char wrong[160]);
 static void wsock__tls_unload(wsock__config *c);
 static void wsock__tls_move(wsock *ws, wsock__config *to);
+static int wsock__tls_is_empty(const wsock *ws);
 #else
 #define WSOCK__TLS 0
 static int wsock__bear_wrap(void *user, wsock_io *io, int role,
@@ -2285,6 +2286,12 @@ static void wsock__tls_move(wsock *ws, wsock__config *to)
 {
     (void)ws;
     (void)to;
+}
+
+static int wsock__tls_is_empty(const wsock *ws)
+{
+    (void)ws;
+    return 0;
 }
 #endif
 
@@ -2382,12 +2389,12 @@ static void wsock__buffer_give(wsock__loop *l, uint8_t *p, size_t size)
     }
 }
 
-/* Overwrite a secret in a way that the compiler does not remove. */
+/* Overwrite a secret in a way that the compiler does not remove: it cannot
+ * know what is called. */
 static void wsock__wipe(void *memory, size_t size)
 {
-    volatile uint8_t *p = (volatile uint8_t *)memory;
-    while (size--)
-        *p++ = 0;
+    void *(*volatile set)(void *, int, size_t) = memset;
+    set(memory, 0, size);
 }
 
 /* Random bytes for keys and masks, from the system's source in batches;
@@ -9012,8 +9019,9 @@ static void wsock__was_read(wsock *ws, uint8_t *to, size_t room,
         ws->bits |= WSOCK__HEARD;
         ws->loop->bytes += (size_t)n;
         wsock__input(ws, to, (size_t)n);
-        if (ws->no_socket) /* it may hold more that its fd does not show */
-            wsock__list_work(ws, WSOCK__WORK_READ);
+        if (ws->no_socket && !wsock__tls_is_empty(ws))
+            wsock__list_work(ws, WSOCK__WORK_READ); /* it may hold more that
+                                                     * its fd does not show */
         else if ((size_t)n == room)
             ws->loop->filled = 1; /* the kernel will say so again */
     } else if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE) {
@@ -13044,9 +13052,12 @@ typedef struct wsock__identity {
     br_skey_decoder_context key; /* holds the numbers of the key */
     uint8_t spare[64];           /* what 0.6 may write behind it */
     br_ssl_session_cache_lru cache; /* a server's sessions, in the memory */
-    uint8_t *sessions;              /* behind the certificates */
+    uint8_t *sessions;              /* behind the certificates; */
+    br_ssl_server_context *fresh;   /* before it: what connections start as */
     int64_t sessions_since;
 } wsock__identity;
+
+static void wsock__bear_suites(br_ssl_engine_context *e);
 
 /* What is to be known of a file or text before it is read. */
 typedef struct wsock__load {
@@ -13248,7 +13259,8 @@ static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
     if (!wsock__text_get(&l, c->o.tls_cert, &cert))
         return NULL;
     room = wsock__round(cert.size);
-    size = sizeof *id + room + (sessions ? WSOCK__TLS_SESSIONS : 0);
+    size = sizeof *id + room +
+           (sessions ? sizeof *id->fresh + WSOCK__TLS_SESSIONS : 0);
     l.option = "tls_key";
     if (wsock__text_get(&l, c->o.tls_key, &key)) {
         id = (wsock__identity *)wsock__tls_alloc(c, size);
@@ -13274,7 +13286,11 @@ static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
     wrong[0] = 0;
     id->issuer_key = wsock__issuer_key(id);
     if (sessions) {
-        id->sessions = (uint8_t *)(id + 1) + room;
+        id->fresh = (br_ssl_server_context *)(void *)((uint8_t *)(id + 1) +
+                                                      room);
+        br_ssl_server_zero(id->fresh);
+        wsock__bear_suites(&id->fresh->eng);
+        id->sessions = (uint8_t *)(id->fresh + 1);
         br_ssl_session_cache_lru_init(&id->cache, id->sessions,
                                       WSOCK__TLS_SESSIONS);
         id->sessions_since = c->system.now(c->system.user);
@@ -13921,6 +13937,8 @@ typedef struct wsock__bear {
     wsock__identity *identity; /* of this connection alone, until then */
     size_t accepted; /* bytes of a write that are encoded, not yet out */
     size_t barren;   /* bytes that came since the last ones of data */
+    const uint8_t *ahead; /* in `in`: bytes that came, */
+    size_t ahead_size;    /* and that the engine has not asked for yet */
     int code;        /* BearSSL's */
     uint8_t client;
     uint8_t refused; /* it cannot begin: text tells why */
@@ -13929,6 +13947,9 @@ typedef struct wsock__bear {
     uint8_t cut;     /* the stream has ended without close_notify */
     uint8_t ended;   /* ... with it, when that was not to be yet */
     uint8_t closing; /* ours is said */
+    uint8_t dry;     /* the socket below has no more now */
+    uint8_t held_size;
+    uint8_t held[192]; /* small records that are not sent yet */
     char text[160];
     char host[256]; /* without the dot that may stand at its end */
     union {
@@ -13949,46 +13970,109 @@ static size_t wsock__bear_size(const wsock_options *o)
            (BR_SSL_BUFSIZE_INPUT - 16384) + (BR_SSL_BUFSIZE_OUTPUT - 16384);
 }
 
-/* Send what the engine has for the wire.  0: all is out; WANT or error. */
-static int wsock__bear_push(wsock__bear *t)
+/* Put aside what the engine has for the wire, as far as it is small: it leaves
+ * together with what comes next. */
+static void wsock__bear_hold(wsock__bear *t)
 {
     br_ssl_engine_context *e = wsock__bear_engine(t);
-    while (!t->broken && (br_ssl_engine_current_state(e) & BR_SSL_SENDREC)) {
-        wsock_buf buf;
-        ptrdiff_t n;
-        buf.data = br_ssl_engine_sendrec_buf(e, &buf.size);
-        n = t->below.write(t->below.user, &buf, 1);
-        if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE || n == 0)
-            return n ? (int)n : (int)WSOCK_WANT_WRITE;
-        if (n < 0 || (size_t)n > buf.size)
-            t->lost = t->broken = 1;
-        else
-            br_ssl_engine_sendrec_ack(e, (size_t)n);
+    const unsigned char *from;
+    size_t n;
+    while ((from = br_ssl_engine_sendrec_buf(e, &n)) != NULL &&
+           n <= sizeof t->held - t->held_size) {
+        memcpy(t->held + t->held_size, from, n);
+        t->held_size = (uint8_t)(t->held_size + n);
+        br_ssl_engine_sendrec_ack(e, n);
     }
-    return t->broken ? (int)WSOCK_TRANSPORT_ERROR : 0;
 }
 
-/* Read one record or a part of it.  1: something came; WANT or error.  A peer
- * that sends nothing but empty records does not keep a loop for itself. */
-static int wsock__bear_pull(wsock__bear *t)
+/* `n` bytes of what is held and of what the engine has are on the wire. */
+static void wsock__bear_sent(wsock__bear *t, size_t n)
 {
-    br_ssl_engine_context *e = wsock__bear_engine(t);
-    size_t room;
-    unsigned char *to = br_ssl_engine_recvrec_buf(e, &room);
-    ptrdiff_t n = t->below.read(t->below.user, to, room);
+    size_t held = n < t->held_size ? n : t->held_size;
+    t->held_size = (uint8_t)(t->held_size - held);
+    memmove(t->held, t->held + held, t->held_size);
+    if (n > held)
+        br_ssl_engine_sendrec_ack(wsock__bear_engine(t), n - held);
+}
+
+/* Send what is held, then what the engine has for the wire.  0: all is out;
+ * WANT or error. */
+static int wsock__bear_push(wsock__bear *t)
+{
+    while (!t->broken) {
+        wsock_buf bufs[2];
+        size_t count = 0, size = t->held_size;
+        ptrdiff_t n;
+        bufs[0].data = t->held;
+        bufs[0].size = t->held_size;
+        count += t->held_size > 0;
+        bufs[count].data =
+            br_ssl_engine_sendrec_buf(wsock__bear_engine(t),
+                                      &bufs[count].size);
+        if (bufs[count].data)
+            size += bufs[count++].size;
+        if (!count)
+            return 0;
+        n = t->below.write(t->below.user, bufs, count);
+        if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE || n == 0)
+            return n ? (int)n : (int)WSOCK_WANT_WRITE;
+        if (n < 0 || (size_t)n > size)
+            t->lost = t->broken = 1;
+        else
+            wsock__bear_sent(t, (size_t)n);
+    }
+    return WSOCK_TRANSPORT_ERROR;
+}
+
+/* Read what has come to `to`, a place in the engine's buffer, and as far as
+ * that goes: the engine asks for the head of a record, then for the rest, and
+ * touches nothing behind that.  1: some came; WANT or error.  A socket that
+ * gives less than was asked for is empty: it is not asked again before the
+ * next wait. */
+static int wsock__bear_fetch(wsock__bear *t, uint8_t *to)
+{
+    size_t room = (size_t)(t->out - to);
+    int dry = t->dry;
+    ptrdiff_t n;
+    t->dry = 0;
+    if (dry)
+        return WSOCK_WANT_READ;
+    n = t->below.read(t->below.user, to, room);
     if (n > 0 && (size_t)n <= room) {
-        br_ssl_engine_recvrec_ack(e, (size_t)n);
-        t->barren += (size_t)n;
-        if (t->barren <= WSOCK__BARREN_MOST)
-            return 1;
-        snprintf(t->text, sizeof t->text, "the peer sends TLS without end "
-                 "and nothing in it");
-        return WSOCK_TRANSPORT_ERROR;
+        t->ahead = to;
+        t->ahead_size = (size_t)n;
+        t->dry = (size_t)n < room && t->below.read == wsock__socket_read;
+        return 1;
     }
     if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE)
         return (int)n;
     t->cut = n == 0;
     t->lost = n != 0;
+    return WSOCK_TRANSPORT_ERROR;
+}
+
+/* Give the engine one record or a part of it.  1: done; WANT or error.  A peer
+ * that sends nothing but empty records does not keep a loop for itself. */
+static int wsock__bear_pull(wsock__bear *t)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    size_t n;
+    unsigned char *to = br_ssl_engine_recvrec_buf(e, &n);
+    int r = t->ahead_size ? 1 : wsock__bear_fetch(t, to);
+    if (r < 0)
+        return r;
+    if (n > t->ahead_size)
+        n = t->ahead_size;
+    if (to != t->ahead)
+        memmove(to, t->ahead, n);
+    t->ahead += n;
+    t->ahead_size -= n;
+    br_ssl_engine_recvrec_ack(e, n);
+    t->barren += n;
+    if (t->barren <= WSOCK__BARREN_MOST)
+        return 1;
+    snprintf(t->text, sizeof t->text, "the peer sends TLS without end and "
+             "nothing in it");
     return WSOCK_TRANSPORT_ERROR;
 }
 
@@ -14183,12 +14267,14 @@ static int wsock__bear_open(void *user, const char *host, int port)
 {
     wsock__bear *t = (wsock__bear *)user;
     br_ssl_engine_context *e = wsock__bear_engine(t);
-    int r;
+    int r = 0;
     (void)host;
     (void)port;
     if (t->refused)
         return WSOCK_TRANSPORT_ERROR;
-    for (;;) {
+    if (t->held_size)
+        r = wsock__bear_push(t);
+    while (r >= 0) {
         unsigned state = br_ssl_engine_current_state(e);
         if (state & BR_SSL_CLOSED || state == 0) {
             if (t->client && t->config->o.tls_session) /* RFC 5246 7.2.2 */
@@ -14197,20 +14283,19 @@ static int wsock__bear_open(void *user, const char *host, int port)
             wsock__bear_say_alert(t);
             return r;
         }
-        r = 1;
-        if (state & BR_SSL_SENDREC)
+        if (state & BR_SSL_SENDREC) {
+            wsock__bear_hold(t); /* a flight is of several records */
             r = wsock__bear_push(t);
-        else if (state & (BR_SSL_SENDAPP | BR_SSL_RECVAPP))
-            break;
-        else
+        } else if (state & (BR_SSL_SENDAPP | BR_SSL_RECVAPP)) {
+            wsock__session_keep(t);
+            wsock__bear_slim(t);
+            t->barren = 0;
+            return WSOCK_OK;
+        } else {
             r = wsock__bear_pull(t);
-        if (r < 0)
-            return r;
+        }
     }
-    wsock__session_keep(t);
-    wsock__bear_slim(t);
-    t->barren = 0;
-    return WSOCK_OK;
+    return r;
 }
 
 /* The end: in order, or because the engine has failed. */
@@ -14231,6 +14316,44 @@ static int wsock__bear_is_stuck(const wsock__bear *t, unsigned state)
     return !t->closing && !(state & BR_SSL_SENDREC) && (state & both) != both;
 }
 
+enum { WSOCK__RECORD_DATA = 23 }; /* its first byte: RFC 5246 6.2.1 */
+
+/* Has more data come?  A record of another kind waits for its turn: with the
+ * end of TLS the engine sends nothing any more, and what came before may want
+ * an answer. */
+static int wsock__bear_goes_on(wsock__bear *t)
+{
+    size_t n;
+    const uint8_t *to =
+        br_ssl_engine_recvrec_buf(wsock__bear_engine(t), &n);
+    if (!to || !t->ahead_size)
+        return 0;
+    return to != t->in || t->ahead[0] == WSOCK__RECORD_DATA;
+}
+
+/* Take out what is decoded, and what follows of records that have come, so that
+ * the answers to many small ones leave together. */
+static size_t wsock__bear_take(wsock__bear *t, uint8_t *to, size_t size)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    size_t sum = 0;
+    while (sum < size) {
+        size_t n;
+        const unsigned char *from = br_ssl_engine_recvapp_buf(e, &n);
+        if (from) {
+            if (n > size - sum)
+                n = size - sum;
+            memcpy(to + sum, from, n);
+            br_ssl_engine_recvapp_ack(e, n);
+            t->barren = 0;
+            sum += n;
+        } else if (!wsock__bear_goes_on(t) || wsock__bear_pull(t) < 0) {
+            break; /* if something is wrong, the next read sees it, too */
+        }
+    }
+    return sum;
+}
+
 static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
 {
     wsock__bear *t = (wsock__bear *)user;
@@ -14238,18 +14361,10 @@ static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
     int r = 0, pushed = 0;
     for (;;) {
         unsigned state = br_ssl_engine_current_state(e);
-        size_t n;
         if (state & BR_SSL_CLOSED || state == 0)
             return wsock__bear_closed(t);
-        if (state & BR_SSL_RECVAPP) {
-            const unsigned char *from = br_ssl_engine_recvapp_buf(e, &n);
-            if (n > size)
-                n = size;
-            memcpy(data, from, n);
-            br_ssl_engine_recvapp_ack(e, n);
-            t->barren = 0;
-            return (ptrdiff_t)n;
-        }
+        if (state & BR_SSL_RECVAPP)
+            return (ptrdiff_t)wsock__bear_take(t, (uint8_t *)data, size);
         /* An answer that is owed, as an alert or the end of the stream; what
          * stands there of a write is for the next write. */
         if ((state & BR_SSL_SENDREC) && !t->accepted && !pushed) {
@@ -14272,17 +14387,24 @@ static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
     return r == WSOCK_WANT_READ && pushed == WSOCK_WANT_WRITE ? pushed : r;
 }
 
-/* Encode what fits into a record.  0: the engine takes nothing now. */
+/* Encode what fits into a record, behind `skip` bytes, `most` at most.
+ * 0: the engine takes nothing now. */
 static size_t wsock__bear_encode(br_ssl_engine_context *e,
-                                 const wsock_buf *bufs, size_t count)
+                                 const wsock_buf *bufs, size_t count,
+                                 size_t skip, size_t most)
 {
     size_t room, taken = 0, i;
     unsigned char *to = br_ssl_engine_sendapp_buf(e, &room);
+    if (room > most)
+        room = most;
     for (i = 0; i < count && taken < room; i++) {
-        size_t n = bufs[i].size;
+        size_t past = skip < bufs[i].size ? skip : bufs[i].size;
+        size_t n = bufs[i].size - past;
         if (n > room - taken)
             n = room - taken;
-        memcpy(to + taken, bufs[i].data, n);
+        if (n)
+            memcpy(to + taken, (const uint8_t *)bufs[i].data + past, n);
+        skip -= past;
         taken += n;
     }
     if (taken) {
@@ -14292,9 +14414,30 @@ static size_t wsock__bear_encode(br_ssl_engine_context *e,
     return taken;
 }
 
-/* One record a call.  What is encoded counts as written once it is out: until
- * then the same bytes are offered again.  (Nothing behind what is counted may
- * be encoded: after a count other bytes may come next.) */
+enum { WSOCK__RECORD_MORE = 29 }; /* bytes that a record has besides data */
+
+/* Encode what leaves with one write: a record; or two, if the bytes fill some
+ * and a few are left, as of a message of 16 KiB with its frame's head: these
+ * few go first.  0: the engine takes nothing now. */
+static size_t wsock__bear_accept(wsock__bear *t, const wsock_buf *bufs,
+                                 size_t count)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    size_t size = 0, few = 0, room, i;
+    for (i = 0; i < count; i++)
+        size += bufs[i].size;
+    br_ssl_engine_sendapp_buf(e, &room);
+    if (room && size > room &&
+        size % room <= sizeof t->held - WSOCK__RECORD_MORE)
+        few = wsock__bear_encode(e, bufs, count, 0, size % room);
+    if (few)
+        wsock__bear_hold(t);
+    return few + wsock__bear_encode(e, bufs, count, few, size);
+}
+
+/* What is encoded counts as written once it is out: until then the same bytes
+ * are offered again.  (Nothing behind what is counted may be encoded: after a
+ * count other bytes may come next.) */
 static ptrdiff_t wsock__bear_write(void *user, const wsock_buf *bufs,
                                    size_t count)
 {
@@ -14305,7 +14448,7 @@ static ptrdiff_t wsock__bear_write(void *user, const wsock_buf *bufs,
     if (r == 0 && !t->accepted) {
         if (br_ssl_engine_current_state(e) & BR_SSL_CLOSED)
             return wsock__bear_failed(t);
-        t->accepted = wsock__bear_encode(e, bufs, count);
+        t->accepted = wsock__bear_accept(t, bufs, count);
         if (!t->accepted)
             return WSOCK_WANT_READ;
         r = wsock__bear_push(t);
@@ -14390,7 +14533,8 @@ static void wsock__bear_close(void *user)
 /* ---- how it begins */
 
 /* ECDHE for forward secrecy, with AEAD; what the CPU has instructions for
- * comes first. */
+ * comes first.  To ask the CPU takes some microseconds in a virtual machine,
+ * so a server does it once. */
 static void wsock__bear_suites(br_ssl_engine_context *e)
 {
     static const uint16_t suites[] = {
@@ -14430,7 +14574,6 @@ static int wsock__bear_prepare(wsock__bear *t)
     uint8_t seed[48];
     if (s->random(s->user, seed, sizeof seed) != 0)
         return WSOCK_RANDOM_FAILED;
-    wsock__bear_suites(e);
     br_ssl_engine_set_buffers_bidi(
         e, t->in, record + BR_SSL_BUFSIZE_INPUT - 16384, t->out,
         record + BR_SSL_BUFSIZE_OUTPUT - 16384);
@@ -14525,6 +14668,7 @@ static int wsock__bear_begin_client(wsock__bear *t)
     t->chain->insecure =
         (c->o.flags & WSOCK_UNSAFE_TLS_ACCEPT_ANYONE) != 0;
     br_ssl_client_zero(&t->u.client);
+    wsock__bear_suites(&t->u.client.eng);
     r = wsock__bear_prepare(t);
     if (r != WSOCK_OK)
         return r;
@@ -14544,8 +14688,14 @@ static int wsock__bear_begin_client(wsock__bear *t)
 
 static int wsock__bear_begin_server(wsock__bear *t)
 {
+    const wsock__identity *id = (const wsock__identity *)t->config->identity;
     int r;
-    br_ssl_server_zero(&t->u.server);
+    if (id) {
+        t->u.server = *id->fresh;
+    } else {
+        br_ssl_server_zero(&t->u.server);
+        wsock__bear_suites(&t->u.server.eng);
+    }
     r = wsock__bear_prepare(t);
     if (r != WSOCK_OK)
         return r;
@@ -14637,6 +14787,19 @@ static void wsock__tls_move(wsock *ws, wsock__config *to)
     t->config->used -= t->size;
     to->used += t->size;
     t->config = to;
+}
+
+/* Has a transport that was just read from nothing more until the next wait?
+ * That is known of TLS over a socket. */
+static int wsock__tls_is_empty(const wsock *ws)
+{
+    wsock__bear *t = (wsock__bear *)ws->io_user;
+    size_t n;
+    if (ws->io->read != wsock__bear_read || !t->dry || t->ahead_size ||
+        br_ssl_engine_recvapp_buf(wsock__bear_engine(t), &n))
+        return 0;
+    t->dry = 0;
+    return 1;
 }
 #endif
 

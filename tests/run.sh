@@ -799,6 +799,7 @@ suite_abuse() {
 
 suite_bench() {
     script bench sh tests/bench/check.sh
+    script bench_tls sh tests/bench/check_tls.sh
 }
 
 # Two namespaces and a relay between them; see tests/peers/network/link.py.

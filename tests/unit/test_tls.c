@@ -319,6 +319,42 @@ TEST(small_records)
     check_link(0, 0, 5, 100, 4096, 65536);
 }
 
+/* A flight of the handshake leaves with one write, as does a message that is
+ * a little more than a record; a read takes all the records that have come. */
+TEST(few_calls_of_the_transport)
+{
+    enum { MESSAGES = 20 };
+    static uint8_t text[16384];
+    world w;
+    wsock_status got;
+    test_end *server = &w.link.end[1];
+    long before;
+    int i;
+    guard();
+    world_init(&w, "p256");
+    CHECK_RESULT(world_open(&w, "localhost"), WSOCK_OK);
+    /* Three reads, three writes, and four reads that find nothing. */
+    test_note("%ld calls for the handshake", server->calls);
+    CHECK(server->calls <= 10);
+    for (i = 0; i < MESSAGES; i++)
+        CHECK_RESULT(wsock_send(w.ws, WSOCK_TEXT, "hello", 5), WSOCK_OK);
+    before = server->calls;
+    for (i = 0; i < 10; i++)
+        test_peer_pump(&w.peer);
+    /* One read, a write for all answers, and a read that finds nothing a
+     * turn. */
+    test_note("%ld calls for the messages", server->calls - before);
+    CHECK(server->calls - before <= 2 + 10);
+    for (i = 0; i < MESSAGES; i++) {
+        CHECK_RESULT(wsock_receive(w.ws, text, sizeof text, &got), WSOCK_OK);
+        CHECK_BYTES(text, got.bytes, "hello", 5);
+    }
+    before = w.link.end[0].calls;
+    CHECK_RESULT(wsock_send(w.ws, WSOCK_BINARY, text, sizeof text), WSOCK_OK);
+    CHECK_INT(w.link.end[0].calls - before, 1);
+    world_end(&w);
+}
+
 TEST(polled_over_the_memory_pair)
 {
     static const size_t pieces[] = { 0, 1, 700 };
@@ -2834,6 +2870,7 @@ static const test_case tests[] = {
     TEST_ENTRY(every_allocation_of_an_added_connection_fails),
     TEST_ENTRY(blocking_over_the_memory_pair),
     TEST_ENTRY(small_records),
+    TEST_ENTRY(few_calls_of_the_transport),
     TEST_ENTRY(polled_over_the_memory_pair),
     TEST_ENTRY(every_call_of_the_client_fails),
     TEST_ENTRY(every_call_of_the_server_fails),
