@@ -12565,12 +12565,12 @@ static FILE *wsock__file_open(const char *name, size_t *size)
     long n = -1;
     if (!file)
         return NULL;
+    setvbuf(file, NULL, _IONBF, 0); /* a key is to stand nowhere else */
     if (fseek(file, 0, SEEK_END) == 0)
         n = ftell(file);
     if (n > 0 && n < 1 << 26) {
         rewind(file);
         *size = (size_t)n;
-        setvbuf(file, NULL, _IONBF, 0); /* a key is to stand nowhere else */
         return file;
     }
     fclose(file);
@@ -12934,7 +12934,7 @@ static int wsock__store_read(wsock__roots *r, const char *name,
     HCERTSTORE store = CertOpenSystemStoreA(0, name);
     PCCERT_CONTEXT c = NULL;
     wsock__cert cert;
-    int all = 1;
+    int all = store != NULL;
     while (store && (c = CertEnumCertificatesInStore(store, c)) != NULL)
         if (wsock__cert_parse(&cert, c->pbCertEncoded, c->cbCertEncoded) &&
             (!barred || (wsock__store_serves(c) &&
@@ -13226,10 +13226,11 @@ static unsigned wsock__issuer_key(const wsock__identity *id)
 }
 
 /* Forget the sessions that a server keeps when the first of them may be a
- * day old: none is resumed later, and no secret stays in memory for ever. */
+ * day old, or nobody can tell: none is resumed later. */
 static void wsock__sessions_age(wsock__identity *id, int64_t now)
 {
-    if (now - id->sessions_since < WSOCK__SESSION_LIFE)
+    if (now >= id->sessions_since &&
+        now - id->sessions_since < WSOCK__SESSION_LIFE)
         return;
     wsock__wipe(id->sessions, WSOCK__TLS_SESSIONS);
     br_ssl_session_cache_lru_init(&id->cache, id->sessions,
@@ -13531,6 +13532,16 @@ static int wsock__subtree_subjects(wsock__der base, const wsock__der *name)
            memcmp(first.at, name->at, n) == 0;
 }
 
+/* Is it the base of a subtree, of any kind (RFC 5280 4.2.1.6)? */
+static int wsock__subtree_is_valid(unsigned tag, const wsock__der *base)
+{
+    static const uint8_t tags[] = {0xA0, 0x81, 0x82, 0xA3, 0xA4,
+                                   0xA5, 0x86, 0x87, 0x88};
+    size_t n = wsock__der_size(base);
+    return memchr(tags, (int)tag, sizeof tags) != NULL &&
+           (tag != WSOCK__NAME_ADDRESS || n == 8 || n == 32);
+}
+
 /* How a name stands to a list of subtrees: -1 there is none of its kind, 0 it
  * is outside, 1 inside, 2 that is not understood. */
 static int wsock__subtrees_hold(wsock__der list, unsigned kind,
@@ -13540,8 +13551,8 @@ static int wsock__subtrees_hold(wsock__der list, unsigned kind,
     while (wsock__der_size(&list) && held < 1) {
         wsock__der one = wsock__der_take(&list, WSOCK__DER_SEQUENCE), base;
         unsigned tag = wsock__der_next(&one, &base);
-        if (!tag || wsock__der_size(&one)) /* malformed, or a minimum */
-            return 2;
+        if (!wsock__subtree_is_valid(tag, &base) || wsock__der_size(&one))
+            return 2; /* malformed, or with a minimum */
         if (tag != kind)
             continue;
         if (kind == WSOCK__NAME_HOST)
@@ -13626,8 +13637,7 @@ static int wsock__cert_serves(const wsock__cert *cert)
            wsock__uses_serve(list);
 }
 
-/* An authority that may sign for mail may not for servers, nor one that may
- * sign for other names. */
+/* An authority that may sign for mail may not for servers. */
 static unsigned wsock__chain_use(wsock__chain *c)
 {
     char which[90];
@@ -13640,10 +13650,23 @@ static unsigned wsock__chain_use(wsock__chain *c)
                                       "the %s is not for servers: its "
                                       "extended key usage lacks serverAuth",
                                       which);
-        if (i && !wsock__limits_allow_chain(c, cert, i))
-            return wsock__chain_wrong(c, BR_ERR_X509_BAD_SERVER_NAME,
-                                      "the %s may not sign for all names "
-                                      "below it", which);
+    }
+    return 0;
+}
+
+/* Nor may one that may sign for other names.  It is much work, which nobody
+ * is to cause who was not signed for. */
+static unsigned wsock__chain_limits(wsock__chain *c)
+{
+    char which[90];
+    int i;
+    for (i = 1; i < c->path_size; i++) {
+        if (wsock__limits_allow_chain(c, &c->certs[c->path[i]], i))
+            continue;
+        wsock__chain_which(c, i, which);
+        return wsock__chain_wrong(c, BR_ERR_X509_BAD_SERVER_NAME,
+                                  "the %s may not sign for all names below "
+                                  "it", which);
     }
     return 0;
 }
@@ -13737,8 +13760,9 @@ static unsigned wsock__chain_barred(wsock__chain *c, const wsock__roots *barred)
     return 0;
 }
 
-/* Add the roots that have this name, and may sign for what stands below this
- * place of the path. */
+/* Add the roots that have this name: authorities that may sign for what stands
+ * below this place of the path; at place 0, which nothing stands below, ones
+ * that are no authorities, but may be the peer's own certificate. */
 static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
                                  const wsock__der *name, int place)
 {
@@ -13750,6 +13774,7 @@ static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
         wsock__cert_parse(&root, roots->der + at, roots->size - at);
         at += wsock__der_size(&root.whole);
         if (!wsock__der_same(&root.subject, name) ||
+            wsock__cert_is_ca(&root) != (place > 0) ||
             !wsock__cert_serves(&root) || !wsock__cert_key(&root, &a->pkey))
             continue;
         if (!wsock__limits_allow_chain(c, &root, place)) {
@@ -13758,7 +13783,7 @@ static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
         }
         a->dn.data = (unsigned char *)(uintptr_t)root.subject.at;
         a->dn.len = wsock__der_size(&root.subject);
-        a->flags = wsock__cert_is_ca(&root) ? BR_X509_TA_CA : 0;
+        a->flags = place > 0 ? BR_X509_TA_CA : 0;
         while (i < c->anchor_count && c->anchors[i].dn.data != a->dn.data)
             i++;
         c->anchor_count += i == c->anchor_count; /* else it is there */
@@ -13900,11 +13925,12 @@ static unsigned wsock__chain_end(const br_x509_class **methods)
     }
     if (code)
         return code;
-    for (i = 0; i < c->path_size; i++) {
+    wsock__chain_anchors(c, roots, &c->certs[0].subject, 0);
+    for (i = 0; i < c->path_size; i++)
         wsock__chain_anchors(c, roots, &c->certs[c->path[i]].issuer, i + 1);
-        wsock__chain_anchors(c, roots, &c->certs[c->path[i]].subject, i);
-    }
     code = wsock__chain_judge(c, now);
+    if (!code)
+        code = wsock__chain_limits(c);
     if (code == BR_ERR_X509_EXPIRED) /* one below an authority: say which */
         wsock__chain_times(c, wsock__time_number(now));
     return code && !c->text[0] ? wsock__chain_refused(c, code) : code;
@@ -14071,6 +14097,10 @@ static int wsock__bear_pull(wsock__bear *t)
     t->barren += n;
     if (t->barren <= WSOCK__BARREN_MOST)
         return 1;
+    if (t->closing) { /* it is to be dropped, some at a time */
+        t->barren = 0;
+        return WSOCK_WANT_READ;
+    }
     snprintf(t->text, sizeof t->text, "the peer sends TLS without end and "
              "nothing in it");
     return WSOCK_TRANSPORT_ERROR;
@@ -14794,10 +14824,12 @@ static void wsock__tls_move(wsock *ws, wsock__config *to)
 static int wsock__tls_is_empty(const wsock *ws)
 {
     wsock__bear *t = (wsock__bear *)ws->io_user;
-    size_t n;
-    if (ws->io->read != wsock__bear_read || !t->dry || t->ahead_size ||
-        br_ssl_engine_recvapp_buf(wsock__bear_engine(t), &n))
+    unsigned state;
+    if (ws->io->read != wsock__bear_read || !t->dry || t->ahead_size)
         return 0;
+    state = br_ssl_engine_current_state(wsock__bear_engine(t));
+    if ((state & BR_SSL_RECVAPP) || !(state & BR_SSL_RECVREC))
+        return 0; /* there is data, or the end, which is to be told */
     t->dry = 0;
     return 1;
 }

@@ -42,6 +42,21 @@ static size_t test_fread(void *p, size_t size, size_t n, FILE *f)
     return fails("fread") ? 0 : fread(p, size, n, f);
 }
 
+static FILE *unbuffered;
+static int buffered_seeks;
+
+static int test_setvbuf(FILE *f, char *buffer, int mode, size_t size)
+{
+    unbuffered = mode == _IONBF ? f : NULL;
+    return setvbuf(f, buffer, mode, size);
+}
+
+static int test_fseek(FILE *f, long offset, int whence)
+{
+    buffered_seeks += unbuffered != f;
+    return fseek(f, offset, whence);
+}
+
 #if defined(__linux__)
 static int privileged; /* as if the program were set-uid */
 
@@ -55,6 +70,8 @@ static unsigned long test_getauxval(unsigned long type)
 #define realloc test_realloc
 #define fopen test_fopen
 #define fread test_fread
+#define setvbuf test_setvbuf
+#define fseek test_fseek
 #define CPU(has, real) (cpu ? (has) != 0 : (real) != 0)
 #define br_aes_x86ni_ctr_get_vtable() \
     CPU(cpu & 1, br_aes_x86ni_ctr_get_vtable())
@@ -69,6 +86,8 @@ static unsigned long test_getauxval(unsigned long type)
 #undef realloc
 #undef fopen
 #undef fread
+#undef setvbuf
+#undef fseek
 #include "test.h"
 #include "net.h"
 
@@ -663,7 +682,8 @@ TEST(limits_of_authorities)
         { "mail_allowed", "localhost", 1 }, { "empty", "localhost", 0 },
         { "minimum", "localhost", 0 }, { "no_base", "localhost", 0 },
         { "no_tree", "localhost", 0 }, { "behind", "localhost", 0 },
-        { "odd_subject", "localhost", 0 }, { "lower", "localhost", 1 },
+        { "odd_subject", "localhost", 0 }, { "no_mask", "localhost", 0 },
+        { "no_kind", "localhost", 0 }, { "lower", "localhost", 1 },
         { "lower_outside", "www.example.com", 0 }
     };
     static const struct {
@@ -676,8 +696,11 @@ TEST(limits_of_authorities)
         { "limit_root_ca", { "limit_root", "localhost", NULL, 0 } },
         { "limit_root_ca", { "limit_root_alone", "localhost", NULL, 0 } },
         { "limit_root_ca", { "limit_root_outside", "localhost",
-          "the certificate of CN=Limited Root may not sign for all names "
-          "below it", 56 } }
+          "signed by an authority that may not sign for all names below it: "
+          "CN=Limited Root", 62 } },
+        { "limit_root_ca", { "limit_root_named", "localhost",
+          "signed by an authority that may not sign for all names below it: "
+          "CN=Limited Root", 62 } }
     };
     size_t i;
     for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -1270,6 +1293,88 @@ TEST(a_changed_record_is_noticed)
     world_end(&w);
 }
 
+/* One that came together with a good one: after the message, the failure is
+ * told without waiting for more. */
+TEST(a_changed_record_behind_a_message)
+{
+    wsock_options o;
+    wsock_server *server;
+    wsock *client, *peer = NULL;
+    wsock_event e;
+    wsock__bear *t;
+    uint8_t records[128];
+    char url[64];
+    size_t n = 0;
+    int turns, opened = 0, i;
+    guard();
+    memset(&o, 0, sizeof o);
+    o.tls_cert = file("p256", ".pem");
+    o.tls_key = file("p256", ".key");
+    server = wsock_listen("wss://127.0.0.1:0/", &o);
+    snprintf(url, sizeof url, "wss://127.0.0.1:%d/",
+             wsock_server_port(server));
+    memset(&o, 0, sizeof o);
+    o.flags = WSOCK_NONBLOCKING;
+    o.tls_ca = file("ca", ".pem");
+    client = wsock_connect(url, &o);
+    for (turns = 0; turns < 1000000 && !(peer && opened); turns++) {
+        opened |= wsock_poll(client, &e, 0) > 0 && e.type == WSOCK_EVENT_OPEN;
+        if (wsock_server_poll(server, &e, 0) > 0 &&
+            e.type == WSOCK_EVENT_OPEN)
+            peer = e.ws;
+    }
+    if (!CHECK(peer != NULL))
+        return;
+    t = (wsock__bear *)peer->io_user;
+    for (i = 0; i < 2; i++) {
+        wsock_buf frame = { "\x81\5hello", 7 };
+        const uint8_t *from;
+        size_t size;
+        wsock__bear_encode(&t->u.server.eng, &frame, 1, 0, frame.size);
+        from = br_ssl_engine_sendrec_buf(&t->u.server.eng, &size);
+        memcpy(records + n, from, size);
+        br_ssl_engine_sendrec_ack(&t->u.server.eng, size);
+        n += size;
+    }
+    records[n - 1] ^= 1;
+    CHECK_INT(send((int)wsock__io_fd(peer), (const char *)records,
+                   (unsigned)n, 0), (int)n);
+    CHECK_INT(wsock_poll(client, &e, WSOCK_NEVER), 1);
+    CHECK_INT(e.type, WSOCK_EVENT_MESSAGE);
+    CHECK_INT(wsock_poll(client, &e, 20000), 1);
+    CHECK_INT(e.type, WSOCK_EVENT_CLOSE);
+    CHECK_INT(wsock_why(client)->tls_code, BR_ERR_BAD_MAC);
+    wsock_free(client);
+    wsock_server_free(server);
+}
+
+/* Who has said the end still drops what comes, however much, so that no reset
+ * takes away what was said. */
+TEST(what_comes_behind_our_end_is_dropped)
+{
+    world w;
+    wsock_buf buf;
+    uint8_t *data = test_pattern(16000), got[64];
+    wsock__bear *ours, *theirs;
+    int i;
+    guard();
+    world_init(&w, "p256");
+    CHECK_RESULT(world_open(&w, "localhost"), WSOCK_OK);
+    ours = (wsock__bear *)w.ws->io_user;
+    theirs = (wsock__bear *)w.peer.ws->io_user;
+    CHECK_RESULT(wsock__bear_finish(theirs), WSOCK_OK);
+    buf.data = data;
+    buf.size = 16000;
+    for (i = 0; i < 40; i++) {
+        CHECK_INT(wsock__bear_write(ours, &buf, 1), 16000);
+        CHECK_RESULT((int)wsock__bear_read(theirs, got, sizeof got),
+                     WSOCK_WANT_READ);
+    }
+    wsock_abort(w.peer.ws);
+    world_end(&w);
+    free(data);
+}
+
 /* A server that ends while plaintext lies unread in BearSSL's engine, which
  * must not be asked to close then: the Close still arrives, and the end. */
 TEST(close_with_unread_data)
@@ -1836,6 +1941,7 @@ TEST(secrets_are_wiped)
     world_end(&w);
     CHECK_INT(secret_blocks, 4);
     CHECK_INT(dirty_blocks, 0);
+    CHECK_INT(buffered_seeks, 0); /* a buffer of stdio's is not wiped */
     free(cert);
 }
 
@@ -2626,6 +2732,9 @@ TEST(sessions_have_an_end)
     CHECK_INT(resumes(server, &o, "127.0.0.1"), 1);
     theirs.now += DAY;
     CHECK_INT(resumes(server, &o, "127.0.0.1"), 0);
+    theirs.now -= 2 * (int64_t)DAY; /* nobody knows how old they are */
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 0);
+    CHECK_INT(resumes(server, &o, "127.0.0.1"), 1);
     wsock_server_free(server);
     CHECK_NO_LEAK(&ours);
     CHECK_NO_LEAK(&theirs);
@@ -2895,6 +3004,8 @@ static const test_case tests[] = {
     TEST_ENTRY(a_peer_that_ends_tls_in_the_handshake),
     TEST_ENTRY(a_peer_that_ends_tls_while_we_write),
     TEST_ENTRY(a_changed_record_is_noticed),
+    TEST_ENTRY(a_changed_record_behind_a_message),
+    TEST_ENTRY(what_comes_behind_our_end_is_dropped),
     TEST_ENTRY(close_with_unread_data),
     TEST_ENTRY(a_record_above_the_agreed_size),
     TEST_ENTRY(a_pong_between_records),

@@ -313,7 +313,9 @@ def limits(out, ca):
             ("no_base", b"\x30\x04\xa0\x02\x30\x00"),
             ("no_tree", b"\x30\x0d\xa0\x0b" + base),
             ("behind", b"\x30\x11\xa0\x0d\x30\x0b" + base + b"\x05\x00"),
-            ("odd_subject", b"\x30\x08\xa0\x06\x30\x04\xa4\x02\x05\x00")):
+            ("odd_subject", b"\x30\x08\xa0\x06\x30\x04\xa4\x02\x05\x00"),
+            ("no_mask", b"\x30\x0a\xa1\x08\x30\x06\x87\x04\x7f\x00\x00\x01"),
+            ("no_kind", b"\x30\x0f\xa1\x0d\x30\x0b\xa2\x09localhost")):
         limit(name, [], [], more=[extension(30, der)])
     impostor = Certificate("Test CA", rsa_key(), ca=True)
     limit("impostor", inside, [], by=impostor)
@@ -334,6 +336,8 @@ def limits(out, ca):
     out.chain("limit_root_alone", good)
     out.chain("limit_root_outside",
               Certificate("leaf", by=root, names=LOCAL), root)
+    out.chain("limit_root_named",
+              Certificate("Limited Root", by=root, names=LOCAL))
 
 
 def keys(out, ca):
