@@ -85,7 +85,7 @@ SWITCHES = {
 # What compilers say of BearSSL's style, which is not ours to change.
 QUIET = '''unknown-pragmas pedantic unused-function unused-parameter
     unused-const-variable sign-compare conversion sign-conversion shadow
-    cast-qual cast-align undef redundant-decls vla'''.split()
+    implicit-fallthrough cast-qual cast-align undef redundant-decls vla'''.split()
 
 
 class Refused(Exception):
