@@ -195,6 +195,7 @@ install_all() {
     [ -e /usr/include/bearssl.h ] || wanted="$wanted libbearssl-dev"
     /usr/bin/python3 -c 'import cryptography' 2>/dev/null ||
         wanted="$wanted python3-cryptography"
+    have xz || wanted="$wanted xz-utils" # for BearSSL's source
     have openssl || wanted="$wanted openssl"
     [ -e /usr/include/openssl/ssl.h ] || wanted="$wanted libssl-dev"
     [ -e /etc/ssl/certs/ca-certificates.crt ] ||
