@@ -82,11 +82,6 @@ SWITCHES = {
     'BR_RDRAND': '0',
 }
 
-# What compilers say of BearSSL's style, which is not ours to change.
-QUIET = '''unknown-pragmas pedantic unused-function unused-parameter
-    unused-const-variable sign-compare conversion sign-conversion shadow
-    implicit-fallthrough cast-qual cast-align undef redundant-decls vla'''.split()
-
 
 class Refused(Exception):
     """Cannot be done; the text says why, and how to mend it."""
@@ -114,11 +109,12 @@ SPACE = 'blank', 'comment'
 
 
 def lex(text):
-    """Split text into tokens, of which preprocessor lines are many."""
+    """Split text into tokens, of which a preprocessor line is many."""
     for match in LEXEMES.finditer(text):
         if match.lastgroup == 'wrong':
             line = text.count('\n', 0, match.start()) + 1
-            raise Refused(f'line {line}: {match.group()} is not C')
+            raise Refused(f'line {line}: {match.group()} is not C: '
+                          'the file is damaged')
         yield Token(match.lastgroup, match.group())
 
 
@@ -132,110 +128,113 @@ def tokenize(text):
             line, fresh = None, True
         elif fresh and token.text == '#':
             line = ''
-        if line is not None:
-            line += token.text
-        else:
+        if line is None:
             tokens.append(token)
-        fresh = fresh and (token.kind in SPACE)
+        else:
+            line += token.text
+        fresh = fresh and token.kind in SPACE
     return tokens
 
 
 @functools.lru_cache(maxsize=None)
-def directive(text):
-    """The tokens of a preprocessor line behind its #."""
-    return [t for t in lex(text) if t.kind not in SPACE][1:]
-
-
-def is_directive(token, *names):
-    """Whether a token is a preprocessor line, and one of these."""
+def parts(token):
+    """What a preprocessor line has behind its #, as texts; of any other token
+    one empty text."""
     if token.kind != 'directive':
-        return False
-    parts = directive(token.text)
-    return bool(parts) and parts[0].text in names
+        return ('',)
+    return tuple(t.text for t in lex(token.text) if t.kind not in SPACE)[1:] \
+        or ('',)
 
 
 def words(tokens):
     """All identifiers in these tokens, also those of preprocessor lines."""
-    found = set()
+    texts = set()
     for token in tokens:
-        if token.kind == 'word':
-            found.add(token.text)
-        elif token.kind == 'directive':
-            found |= words(directive(token.text)[1:])
-    return found
+        texts.update(parts(token)[1:])
+        texts.add(token.text)
+    return {text for text in texts if text.isidentifier()}
 
 
 def group(tokens, start):
     """The index behind the #endif of the #if at `start`."""
     depth = 0
     for i in range(start, len(tokens)):
-        depth += is_directive(tokens[i], 'if', 'ifdef', 'ifndef')
-        depth -= is_directive(tokens[i], 'endif')
+        depth += parts(tokens[i])[0] in ('if', 'ifdef', 'ifndef')
+        depth -= parts(tokens[i])[0] == 'endif'
         if depth == 0:
             return i + 1
     raise Refused('an #if has no #endif: the file is damaged')
 
 
+def without_cplusplus(tokens):
+    """Leave out what is only for C++: extern "C"."""
+    kept, i = [], 0
+    while i < len(tokens):
+        if parts(tokens[i]) == ('ifdef', '__cplusplus'):
+            i = group(tokens, i)
+        else:
+            kept.append(tokens[i])
+            i += 1
+    return kept
+
+
+def includes(tokens, quote):
+    """The files that are included, by their first character: " or <."""
+    names = [''.join(parts(token)[1:]) for token in tokens
+             if parts(token)[0] == 'include']
+    return [name[1:-1] for name in names if name[0] == quote]
+
+
 # ------------------------------------------------------------ declarations --
 
 class Macro(NamedTuple):
-    parameters: Optional[list]  # None: it takes none
-    body: list
+    parameters: Optional[list]  # None: it has none
+    body: list                  # texts
+
+    def is_function(self):
+        """Whether, invoked, it is a whole function, or several."""
+        return self.parameters is not None and '{' in self.body
+
+    def is_marker(self):
+        """Whether it stands alone, without a semicolon."""
+        return self.parameters is None and self.body[:1] in ([], ['_Pragma'])
 
 
 class Declaration(NamedTuple):
-    """What one declaration or definition at file scope declares."""
-    kind: str    # function (with its body), prototype, object or typedef
+    """What is declared at file scope."""
+    kind: str  # definition (of a function or an object), declaration or type
     name: str
-    start: int   # the indices of its first token,
-    end: int     # of its last,
-    bracket: Optional[int]  # and of the [ behind its name
-    private: bool           # it is static
-    initialized: bool
-    condition: str = ''  # of the #if around it
-    pasted: str = ''  # the word that ## makes the name of, with others
+    start: int              # the indices of the first token,
+    end: int                # of the last,
+    bracket: Optional[int]  # and of the [ behind the name
+    private: bool           # static
+    condition: str = ''     # of the #if around it
+    pasted: str = ''        # the word that ## makes the name of
 
 
+# All that may stand before a name, but for types that a typedef makes.
 TYPES = set('''auto char const double enum extern float inline int long
     register short signed static struct typedef union unsigned void volatile
     size_t ssize_t int8_t uint8_t int16_t uint16_t int32_t uint32_t int64_t
-    uint64_t'''.split())
+    uint64_t * ( }'''.split())
+TAGGED = 'struct', 'union', 'enum'
 
 
 def macros_of(tokens):
-    """The macros that these tokens define.  Of several definitions of one,
-    that with the longest body stands for all."""
+    """The macros that are defined.  Of several definitions of one, that with
+    the longest body stands for all."""
     found = {}
     for token in tokens:
-        if not is_directive(token, 'define'):
+        if parts(token)[0] != 'define':
             continue
-        name = directive(token.text)[1].text
-        text = token.text[token.text.index('define') + 6:]
-        rest = list(lex(text[text.index(name) + len(name):]))
+        name, *body = parts(token)[1:]
         parameters = None
-        if rest and rest[0].text == '(':
-            end = [t.text for t in rest].index(')')
-            parameters = [t.text for t in rest[:end] if t.kind == 'word']
-            rest = rest[end + 1:]
-        body = [t for t in rest if t.kind not in SPACE]
+        if token.text.split(None, 1)[1].startswith(f'{name}('):
+            end = body.index(')')
+            parameters, body = body[1:end:2], body[end + 1:]
         if name not in found or len(body) > len(found[name].body):
             found[name] = Macro(parameters, body)
     return found
-
-
-def defines_function(name, macros):
-    """Whether it is a macro that, invoked, is a whole function."""
-    macro = macros.get(name)
-    return bool(macro and macro.parameters) and '{' in [
-        t.text for t in macro.body]
-
-
-def is_marker(name, macros):
-    """Whether it is a macro that stands alone: for one that is empty, or
-    yields pragmas, no semicolon follows."""
-    macro = macros.get(name)
-    return macro is not None and macro.parameters is None and (
-        not macro.body or macro.body[0].text == '_Pragma')
 
 
 def declarations(tokens, macros, types):
@@ -244,32 +243,35 @@ def declarations(tokens, macros, types):
     Both sides of an #if are read: each begins with the state that was at the
     #if, so that a brace which stands in both counts once.
     """
-    found, states, types = [], [], set(types)
-    conditions = []  # of each open #if: those of its sides so far
+    found, types = [], set(types)
     head, depth = [], 0  # the declaration's (index, text) outside of braces
+    states = []          # of each open #if: head, depth, conditions
     for i, token in enumerate(tokens):
-        if is_directive(token, 'if', 'ifdef', 'ifndef'):
-            states.append((list(head), depth))
-            conditions.append([condition(token)])
-        elif is_directive(token, 'else', 'elif'):
+        name = parts(token)[0]
+        if name in ('if', 'ifdef', 'ifndef'):
+            states.append((list(head), depth, [condition(token)]))
+        elif name in ('else', 'elif'):
             head, depth = list(states[-1][0]), states[-1][1]
-            conditions[-1].append(condition(token))
-        elif is_directive(token, 'endif'):
+            states[-1][2].append(condition(token))
+        elif name == 'endif':
             states.pop()
-            conditions.pop()
         if token.kind in SPACE or token.kind == 'directive':
             continue
         depth -= token.text == '}'
         if depth == 0:
             head.append((i, token.text))
         depth += token.text == '{'
-        if depth == 0 and len(head) == 1 and is_marker(token.text, macros):
+        if depth:
+            continue
+        if len(head) == 1 and token.text in macros and \
+                macros[token.text].is_marker():
             head = []
-        elif depth == 0 and is_complete([text for _, text in head], macros):
-            more = declaration(head, macros, types)
-            types |= {d.name for d in more if d.kind == 'typedef'}
-            found += [d._replace(condition=conjunction(conditions))
-                      for d in more]
+        elif is_complete([text for _, text in head], macros):
+            where = conjunction([sides for _, _, sides in states])
+            for one in declaration(head, macros, types):
+                found.append(one._replace(condition=where))
+                if one.kind == 'type':
+                    types.add(one.name)
             head = []
     if head or depth:
         raise Refused('its braces do not match: the file is damaged')
@@ -277,100 +279,90 @@ def declarations(tokens, macros, types):
 
 
 def condition(token):
-    """The condition of an #if, #elif or #else, as an #if has it."""
-    name = directive(token.text)[0].text
+    """The condition of an #if, as its text; of an #else none."""
+    name = parts(token)[0]
     text = ''.join(' ' if t.kind in SPACE else t.text for t in lex(token.text))
     text = ' '.join(text.split(name, 1)[1].split())
-    return {'ifdef': f'defined {text}', 'ifndef': f'!defined {text}',
-            'else': ''}.get(name, text)
+    return {'ifdef': f'defined {text}', 'ifndef': f'!defined {text}'}.get(
+        name, text)
 
 
-def conjunction(conditions):
-    """The condition under which all open #ifs are at their present side."""
+def conjunction(states):
+    """The condition under which every open #if is at its present side."""
     return ' && '.join(
         f'!({text})' if i < len(sides) - 1 else f'({text})'
-        for sides in conditions for i, text in enumerate(sides) if text)
+        for sides in states for i, text in enumerate(sides) if text)
 
 
-def is_complete(head, macros):
+def is_complete(texts, macros):
     """Whether these texts outside of braces are a whole declaration."""
-    if head.count('(') != head.count(')'):
+    if texts.count('(') != texts.count(')'):
         return False
-    return (head[-1] == ';'
-            or head[-3:] == [')', '{', '}']
-            or head[-1] == ')' and defines_function(head[0], macros))
+    return texts[-1] == ';' or texts[-3:] == [')', '{', '}'] or (
+        texts[-1] == ')' and texts[0] in macros
+        and macros[texts[0]].is_function())
 
 
 def declaration(head, macros, types):
     """What a declaration declares: one name, or none if it is a struct or
-    the like; a macro that is a function may be several."""
+    the like; what a macro makes may be several."""
     texts = [text for _, text in head]
-    if defines_function(texts[0], macros):
-        return [d._replace(start=head[0][0], end=head[-1][0])
-                for d in expanded(texts, macros, types)]
-    (start, _), (end, last) = head[0], head[-1]
-    initialized = '=' in texts
-    if initialized:
-        head = head[:texts.index('=')]
+    if texts[0] in macros and macros[texts[0]].is_function():
+        return [one._replace(start=head[0][0], end=head[-1][0])
+                for one in expanded(texts, macros, types)]
+    defined = '=' in texts or texts[-1] == '}'
+    kept = without_attributes(head, macros)
     # What is left: specifiers, with a } if they have a body; the name; its
     # brackets or parameters.
-    left = without_invocations(head, macros)
-    left = [(i, text) for i, text in left if text not in '{;']
-    texts = [text for _, text in left]
+    texts = [text for _, text in kept]
     at = name_of(texts)
-    if texts[at] == '}' or texts[at - 1] in ('struct', 'union', 'enum'):
+    if texts[at] == '}' or texts[at - 1] in TAGGED:
         return []
-    understood(texts, at, types)
-    kind, behind = 'object', texts[at + 1:at + 2]
-    if 'typedef' in texts:
-        kind = 'typedef'
-    elif behind == ['(']:
-        kind = 'prototype' if last == ';' else 'function'
-    return [Declaration(
-        kind, texts[at], start, end,
-        left[at + 1][0] if behind == ['['] else None,
-        'static' in texts[:at], initialized)]
+    for i, text in enumerate(texts[:at]):
+        if not (text in TYPES or text in types or text.startswith('__')
+                or texts[i - 1] in TAGGED):
+            raise Refused(f'in "{" ".join(texts)}", {text} is neither C\'s '
+                          'nor BearSSL\'s own' + FORK)
+    kind = 'type' if 'typedef' in texts else \
+        'definition' if defined else 'declaration'
+    bracket = kept[at + 1][0] if texts[at + 1:at + 2] == ['['] else None
+    return [Declaration(kind, texts[at], head[0][0], head[-1][0], bracket,
+                        'static' in texts[:at])]
 
 
 def expanded(texts, macros, types):
     """What a macro declares that, invoked as in these texts, is functions."""
     macro = macros[texts[0]]
     arguments = ' '.join(texts[2:-1]).split(',')
-    values = dict(zip(macro.parameters, arguments))
-    body, made, pasted = [t.text for t in macro.body], [], {}
+    values = dict(zip(macro.parameters, (a.strip() for a in arguments)))
+    made, pasted, body = [], {}, list(macro.body)
     while body:
         first = body.pop(0)
-        text = values.get(first, first).strip()
+        text = values.get(first, first)
         while body[:1] == ['##']:
-            text += values.get(body[1], body[1]).strip()
+            text += values.get(body[1], body[1])
             pasted[text] = first
             del body[:2]
         made.append(text)
-    return [d._replace(pasted=pasted.get(d.name, '')) for d in declarations(
-        list(lex(' '.join(made))), macros, types)]
+    return [one._replace(pasted=pasted.get(one.name, ''))
+            for one in declarations(list(lex(' '.join(made))), macros, types)]
 
 
-def without_invocations(head, macros):
-    """Leave out invocations of macros, which are attributes here."""
+def without_attributes(head, macros):
+    """Leave out invocations of macros, braces, and an initializer."""
     texts, kept, i = [text for _, text in head], [], 0
-    while i < len(head):
+    while i < len(head) and texts[i] != '=':
         macro = macros.get(texts[i])
-        if macro and macro.parameters and texts[i + 1] == '(':
-            i = closing(texts, i + 1)
-        else:
+        if macro and macro.parameters is not None and texts[i + 1] == '(':
+            depth = 1
+            i += 1
+            while depth:
+                i += 1
+                depth += (texts[i] == '(') - (texts[i] == ')')
+        elif texts[i] not in '{;':
             kept.append(head[i])
         i += 1
     return kept
-
-
-def closing(texts, opening):
-    """The index of the bracket that closes the one at `opening`."""
-    depth = 0
-    for i in range(opening, len(texts)):
-        depth += (texts[i] in '([{') - (texts[i] in ')]}')
-        if depth == 0:
-            return i
-    raise Refused('its brackets do not match: the file is damaged')
 
 
 def name_of(texts):
@@ -384,20 +376,10 @@ def name_of(texts):
     return len(texts) - 1
 
 
-def understood(texts, at, types):
-    """Refuse what is neither a type of C nor one of BearSSL's."""
-    for i, text in enumerate(texts[:at]):
-        known = (text in TYPES or text in types or text in '*(}'
-                 or text.startswith('__')
-                 or texts[i - 1] in ('struct', 'union', 'enum'))
-        if not known:
-            raise Refused(
-                f'"{" ".join(texts)}" has a word that is neither C nor '
-                f'BearSSL\'s, {text}: is this a fork? '
-                'Take the source as its author publishes it')
+# ------------------------------------------------------------- the sources --
 
+FORK = '.  Is this a fork?  Take the source as its author publishes it'
 
-# --------------------------------------------------------------- the source --
 
 def read(path):
     """A file's text."""
@@ -406,33 +388,7 @@ def read(path):
     except OSError as error:
         raise Refused(f'{path}: {error.strerror}') from None
     except UnicodeDecodeError:
-        raise Refused(f'{path}: it is not text in UTF-8') from None
-
-
-def included(token):
-    """What an #include includes, as it is written there; else None."""
-    if not is_directive(token, 'include'):
-        return None
-    return ''.join(t.text for t in directive(token.text)[1:])
-
-
-def includes(tokens, quote):
-    """The files that are included, by their first character: " or <."""
-    names = [included(token) for token in tokens]
-    return [name[1:-1] for name in names if name and name[0] == quote]
-
-
-def without_cplusplus(tokens):
-    """Leave out what is only for C++: extern "C"."""
-    kept, i = [], 0
-    while i < len(tokens):
-        if is_directive(tokens[i], 'ifdef') and \
-                directive(tokens[i].text)[1].text == '__cplusplus':
-            i = group(tokens, i)
-        else:
-            kept.append(tokens[i])
-            i += 1
-    return kept
+        raise Refused(f'{path}: it is not text: the file is damaged') from None
 
 
 class Source:
@@ -444,22 +400,19 @@ class Source:
         try:
             self.tokens = without_cplusplus(tokenize(read(self.path)))
             self.macros = macros_of(self.tokens)
-            self.words = words(self.tokens)
             self.declarations = declarations(
                 self.tokens, {**macros, **self.macros}, types)
         except Refused as error:
             raise Refused(f'{self.path}: {error}') from None
+        self.words = words(self.tokens)
+        self.shared = [one for one in self.declarations
+                       if one.kind == 'definition' and not one.private]
+        own = [one for one in self.declarations
+               if one.private or one.kind == 'type']
+        self.own = {one.name for one in own} | {one.pasted for one in own}
 
-    def definitions(self):
-        """What it defines for all of BearSSL."""
-        return [d for d in self.declarations if not d.private and (
-            d.kind == 'function' or d.kind == 'object' and d.initialized)]
-
-    def private_names(self):
-        """What is its own at file scope: static names, and types."""
-        own = [d for d in self.declarations
-               if d.private or d.kind == 'typedef']
-        return {d.name for d in own} | {d.pasted for d in own} - {''}
+    def refuse(self, what):
+        raise Refused(f'{self.path}: {what}{FORK}')
 
 
 class Library:
@@ -471,21 +424,31 @@ class Library:
         for name in 'inc/bearssl.h', 'src/inner.h', 'LICENSE.txt':
             if not (root / name).is_file():
                 raise Refused(
-                    f'{root} is not the source of BearSSL: it has no {name}. '
+                    f'{root} is not the source of BearSSL: it has no {name}.  '
                     'Give the folder that holds inc and src, such as '
                     '"apt-get source bearssl" makes')
         self.headers, self.macros, self.types = [], {}, set()
         self.add_header('src/inner.h')
         self.inner = self.headers[-1]
+        self.public = [h for h in self.headers if h.name.startswith('inc/')]
+        self.inspect_headers()
         self.files = [
             Source(root, path.relative_to(root).as_posix(), self.macros,
                    self.types) for path in sorted(root.glob('src/**/*.c'))]
-        self.home = {}       # a shared name: the file that defines it
-        self.promised = {}   # a shared name: the header that declares it
-        self.meaning = {}    # a header's macro or function: the words in it
-        self.read_headers()
-        self.read_files()
-        self.read_switches()
+        self.home = {}      # of a shared name: the file that defines it
+        self.inspect_files()
+        self.promised = {}  # of a shared name: the header that declares it
+        self.meaning = {}   # of a header's macro or function: its words
+        for header in self.headers:
+            for name, macro in header.macros.items():
+                self.meaning[name] = macro.body
+            for one in header.declarations:
+                if one.kind == 'definition':
+                    self.meaning[one.name] = words(
+                        header.tokens[one.start:one.end + 1])
+                elif one.kind == 'declaration':
+                    self.promised[one.name] = header
+        self.find_switches()
 
     def add_header(self, name):
         """Add a header behind those that it includes itself."""
@@ -501,83 +464,65 @@ class Library:
         header = Source(self.root, name, self.macros, self.types)
         self.headers.append(header)
         self.macros.update(header.macros)
-        self.types |= {d.name for d in header.declarations
-                       if d.kind == 'typedef'}
+        self.types |= {one.name for one in header.declarations
+                       if one.kind == 'type'}
 
-    def public(self):
-        return [h for h in self.headers if h.name.startswith('inc/')]
-
-    def read_headers(self):
-        """Learn what the headers declare; refuse what is not BearSSL's."""
-        for header in self.public():
-            strange = [f'the macro {name}' for name in header.macros
-                       if not name.lower().startswith('br_')]
-            strange += [f'the header <{name}>'
-                        for name in includes(header.tokens, '<')
-                        if name not in ('stddef.h', 'stdint.h', 'string.h')]
-            if strange:
-                raise foreign(header, f'{strange[0]} in a public header')
+    def inspect_headers(self):
+        """Refuse headers that are not the author's."""
+        for header in self.public:
+            for name in header.macros:
+                if not name.lower().startswith('br_'):
+                    header.refuse(f'a public header has the macro {name}')
+            for name in includes(header.tokens, '<'):
+                if name not in ('stddef.h', 'stdint.h', 'string.h'):
+                    header.refuse(f'a public header includes <{name}>')
         for name in SWITCHES:
             if name not in self.inner.words:
-                raise foreign(self.inner, f'no switch {name}')
-        for header in self.headers:
-            for name, macro in header.macros.items():
-                self.meaning[name] = words(macro.body)
-            for d in header.declarations:
-                if d.kind == 'function':
-                    self.meaning[d.name] = words(
-                        header.tokens[d.start:d.end + 1])
-                elif d.kind != 'typedef':
-                    self.promised[d.name] = header
+                self.inner.refuse(f'it has no switch {name}')
 
-    def read_files(self):
-        """Learn what the files define; refuse what is not BearSSL's."""
+    def inspect_files(self):
+        """Refuse files that are not the author's; note what they define."""
+        stems = {}
         for source in self.files:
+            stem = source.path.stem
+            if not stem.isidentifier() or stem in stems:
+                source.refuse('the name cannot tell its functions apart')
+            stems[stem] = source
             for name in includes(source.tokens, '"'):
                 if name not in ('inner.h', 'bearssl.h'):
-                    raise foreign(source, f'#include "{name}"')
-            for name in includes(source.tokens, '<'):
-                if (self.root / 'inc' / name).is_file():
-                    raise foreign(source, f'#include <{name}>')
-            for d in source.definitions():
-                if not d.name.startswith('br_'):
-                    raise foreign(source, f'{d.name} without br_')
-                if self.home.setdefault(d.name, source) is not source:
-                    raise foreign(source, f'{d.name}, as does '
-                                  f'{self.home[d.name].name}')
-            if re.search(r'\W', source.path.stem):
-                raise foreign(source, 'a name that C cannot spell')
-        stems = [source.path.stem for source in self.files]
-        for source in self.files:
-            if stems.count(source.path.stem) > 1:
-                raise foreign(source, 'a name that another file has')
+                    source.refuse(f'it includes "{name}"')
+            for one in source.shared:
+                if not one.name.startswith('br_'):
+                    source.refuse(f'{one.name} is external without br_')
+                other = self.home.setdefault(one.name, source)
+                if other is not source:
+                    source.refuse(f'it defines {one.name}, as does '
+                                  f'{other.name}')
 
-    def read_switches(self):
+    def find_switches(self):
         """Files set switches before they include inner.h, which turn on parts
         of it.  A part of macros alone goes to each file that asks for it, as
         these macros are common words; another is turned on for all."""
-        self.parts, self.always = {}, []
         switches = set()
         for source in self.files:
-            for token in source.tokens:
-                if included(token) == '"inner.h"':
-                    break
-                if is_directive(token, 'define'):
-                    switches.add(directive(token.text)[1].text)
-        tokens = self.inner.tokens
-        for i, token in enumerate(tokens):
-            if not is_directive(token, 'if'):
-                continue
-            for switch in switches & words([token]):
-                part = tokens[i:group(tokens, i)]
-                if any(t.kind not in SPACE + ('directive',) for t in part):
-                    self.always.append(switch)
-                else:
+            names = [''.join(parts(token)) for token in source.tokens]
+            if 'include"inner.h"' in names:
+                switches |= set(macros_of(
+                    source.tokens[:names.index('include"inner.h"')]))
+        self.parts, self.always = {}, []
+        for i, token in enumerate(self.inner.tokens):
+            for switch in sorted(switches.intersection(parts(token)[1:])):
+                part = self.inner.tokens[i:group(self.inner.tokens, i)]
+                if {t.kind for t in part} <= {'directive', *SPACE}:
                     self.parts[switch] = i, part
+                    for name in macros_of(part):
+                        del self.macros[name]
+                else:
+                    self.always.append(switch)
 
     def select(self, wanted):
-        """The files that these words need, and the names that they share."""
-        todo, seen, chosen = list(wanted), set(), []
+        """The files that these words need."""
+        todo, seen, chosen = list(wanted), set(), set()
         while todo:
             word = todo.pop()
             if word in seen:
@@ -585,50 +530,52 @@ class Library:
             seen.add(word)
             todo += self.meaning.get(word, ())
             source = self.home.get(word)
-            if source is None and word in self.promised and \
-                    word not in self.macros:
-                raise foreign(self.promised[word],
-                              f'{word}, which no file defines')
-            if source is not None and source not in chosen:
-                chosen.append(source)
+            if source and source not in chosen:
+                chosen.add(source)
                 todo += source.words
-        # What the system's headers define is seen by all that follows.
+            elif not source and word in self.promised and \
+                    word not in self.macros:
+                self.promised[word].refuse(f'no file defines {word}')
+        # Those with headers of the system that others do without come last,
+        # as all that follows sees what these define.
+        known = {name for header in self.headers
+                 for name in includes(header.tokens, '<')}
         return sorted(chosen, key=lambda source: (
-            'windows.h' in includes(source.tokens, '<'), source.name))
+            not known.issuperset(includes(source.tokens, '<')), source.name))
 
     def fingerprint(self):
         """See "repeatable" in the manual."""
         lines = []
-        for folder in 'inc', 'src':
-            for path in (self.root / folder).glob('**/*.[ch]'):
+        for path in self.root.glob('*/**/*.[ch]'):
+            name = path.relative_to(self.root).as_posix()
+            if name.startswith(('inc/', 'src/')):
                 digest = hashlib.sha256(path.read_bytes()).hexdigest()
-                lines.append((path.relative_to(self.root).as_posix(), digest))
+                lines.append((name, digest))
         text = ''.join(f'{digest}  {name}\n' for name, digest in sorted(lines))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def version(self):
-        """What the folder says of its version; BearSSL's source is silent."""
-        changes = self.root / 'debian' / 'changelog'
+        """What the folder says, as the source itself has no version: Debian's
+        change log, git's head, or the folder's name."""
+        changes, head = self.root / 'debian/changelog', self.root / '.git/HEAD'
         if changes.is_file():
-            return 'Debian ' + read(changes).split(')')[0].split('(')[-1]
-        head = self.root / '.git' / 'HEAD'
+            return read(changes).split(')')[0].split('(')[-1]
         if head.is_file():
             name = read(head).split()[-1]
             ref = self.root / '.git' / name
             return 'commit ' + (read(ref).strip() if ref.is_file() else name)
-        return 'version not known: the folder does not say'
+        return f'the folder {self.root.resolve().name}'
 
 
-def foreign(source, what):
-    return Refused(f'{source.path}: it has {what}, which is not BearSSL\'s '
-                   'way: is this a fork?  Take the source as its author '
-                   'publishes it')
+# ----------------------------------------------------------------- writing --
 
+# What compilers say of BearSSL's style, which is not ours to change.
+QUIET = '''unknown-pragmas pedantic unused-function unused-parameter
+    unused-const-variable sign-compare conversion sign-conversion shadow
+    implicit-fallthrough cast-qual cast-align undef redundant-decls
+    vla'''.split()
 
-# ------------------------------------------------------------------ writing --
-
-START = '''
-/* ====================================================== BearSSL begins ==
+START = '''/* ====================================================== BearSSL begins ==
  * Written by amalgamate.py; wsock.h goes on where BearSSL ends. */
 #ifdef __cplusplus
 #error "wsock_tls.h: BearSSL is C: define WSOCK_IMPLEMENTATION in a C file; \\
@@ -659,128 +606,121 @@ END = '''#if defined(__clang__)
 class Fusion:
     """Some files of BearSSL as one translation unit."""
 
-    def __init__(self, library, chosen, static=True, comments=False):
+    def __init__(self, library, chosen, options):
         self.library, self.chosen = library, chosen
-        self.static, self.comments = static, comments
-        self.shared = {d.name: (source, d) for source in chosen
-                       for d in source.definitions()}
-        self.conditions = {}  # of a shared name: those of its definitions
+        self.static, self.comments = not options.extern, options.comments
+        self.homes = {}  # of a shared name: its file and its definitions
         for source in chosen:
-            for d in source.definitions():
-                self.conditions.setdefault(d.name, set()).add(d.condition)
-        self.inner_names = {
-            name: f'br_inner__{name}'
-            for header in library.headers for name in header.private_names()
-            if not name.startswith('br_')}
+            for one in source.shared:
+                self.homes.setdefault(one.name, (source, []))[1].append(one)
+        self.names = {  # of what the headers keep to themselves
+            name: f'br_inner__{name}' for header in library.headers
+            for name in header.own if not name.startswith('br_')}
 
     def text(self, more=''):
         """All of it; `more` is code that uses what ends with BearSSL."""
         library = self.library
-        before = [f'#undef {name}\n#define {name} {value}'
+        before = [f'#undef {name}\n#define {name} {value}\n'
                   for name, value in SWITCHES.items()]
-        before += [f'#define {name} 1' for name in library.always]
-        hidden = set(SWITCHES) | set(library.always) | set().union(
-            *(h.macros for h in library.headers)) - set().union(
-            *(h.macros for h in library.public()))
-        return '\n'.join([
+        before += [f'#define {name} 1\n' for name in library.always]
+        hidden = {*SWITCHES, *library.always}
+        for header in library.headers:
+            if header not in library.public:
+                hidden.update(header.macros)
+        return ''.join([
             START, *before,
             *(self.header(header) for header in library.headers),
-            *(self.late(header) for header in library.headers),
+            *(self.conditional(header) for header in library.headers),
             *(self.file(source) for source in self.chosen),
-            more, undefine(hidden) + END])
+            more, undefine(hidden), END])
 
     def header(self, header):
-        """A header, without the parts of inner.h that go to files, and
-        without what is declared later."""
+        """A header, but for the parts of inner.h that go to files, and for
+        what conditional() declares."""
         edits = self.linkage(header)
+        for one in filter(self.is_conditional, header.declarations):
+            edits.update(dict.fromkeys(range(one.start, one.end + 1), ''))
         if header is self.library.inner:
             for start, part in self.library.parts.values():
-                edits.update(dict.fromkeys(range(start, start + len(part)),
-                                           ''))
-        for d in self.conditional(header):
-            edits.update(dict.fromkeys(range(d.start, d.end + 1), ''))
-        return self.marked(header, header.tokens, self.inner_names, edits)
+                edits.update(dict.fromkeys(
+                    range(start, start + len(part)), ''))
+        return titled(header, self.render(header.tokens, self.names, edits))
+
+    def is_conditional(self, one):
+        """Whether it declares what is defined inside of an #if.  Where it is
+        not defined it must not be static, or C would take an object for a
+        table of NULLs."""
+        _, definitions = self.homes.get(one.name, (None, []))
+        return self.static and one.kind == 'declaration' and \
+            bool(definitions) and all(d.condition for d in definitions)
 
     def conditional(self, header):
-        """The declarations in a header of what is defined inside of an #if.
-        Where it is not defined, it must not be static: C would take an object
-        for a NULL table.  What the conditions ask for is set in inner.h, so
-        these declarations come after all headers."""
-        return [d for d in header.declarations
-                if self.static and d.kind in ('prototype', 'object')
-                and '' not in self.conditions.get(d.name, ('',))]
-
-    def late(self, header):
-        """The declarations that are left out of a header."""
+        """The declarations of that kind.  They come after all headers, as
+        inner.h sets what their conditions ask for."""
         text, edits = '', self.linkage(header)
-        for d in self.conditional(header):
-            tokens = header.tokens[d.start:d.end + 1]
-            here = {i - d.start: edit for i, edit in edits.items()}
+        for one in filter(self.is_conditional, header.declarations):
+            conditions = {d.condition for d in self.homes[one.name][1]}
+            tokens = header.tokens[:one.end + 1]
             text += '#if %s\n%s\n#else\n%s\n#endif\n' % (
-                ' || '.join(sorted(self.conditions[d.name])),
-                self.render(tokens, self.inner_names, here),
-                self.render(tokens, self.inner_names, {}))
+                ' || '.join(sorted(conditions)),
+                self.render(tokens, self.names, edits, one.start),
+                self.render(tokens, self.names, {}, one.start))
         return tidy(text)
 
     def file(self, source):
-        """One file, with the part of inner.h that it asks for."""
-        stem = source.path.stem
-        names = {**self.inner_names, **{
-            name: f'br_{stem}__{name}' for name in source.private_names()}}
-        edits, macros = self.linkage(source, names), set(source.macros)
+        """A file, with the parts of inner.h that it asks for."""
+        names = {**self.names, **{name: f'br_{source.path.stem}__{name}'
+                                  for name in source.own}}
+        edits, macros = self.linkage(source), set(source.macros)
         for switch, (_, part) in self.library.parts.items():
             if switch in source.macros:
-                at = [included(t) for t in source.tokens].index('"inner.h"')
-                edits[at] = self.render(part, names, {})
-                macros |= set(macros_of(part))
-        for _, part in self.library.parts.values():
-            kept = set(self.library.macros) - set(macros_of(part))
-        macros -= kept
-        return self.marked(source, source.tokens, names, edits) + \
-            undefine(macros)
+                place = [parts(t)[1:] for t in source.tokens].index(
+                    ('"inner.h"',))
+                edits[place] = self.render(part, names, {})
+                macros.update(macros_of(part))
+        text = self.render(source.tokens, names, edits)
+        return titled(source, text) + undefine(macros - {*self.library.macros})
 
-    def linkage(self, source, names=()):
-        """Edits that make what is shared static.  A declaration of an array
-        gets its size, for it now is a tentative definition."""
+    def linkage(self, source):
+        """Edits that make what is shared static.  An array then gets its size
+        where it is declared: C takes that for a definition."""
         edits = {}
-        for d in source.declarations if self.static else ():
-            if d.name not in self.shared or d.private:
-                continue
-            first = source.tokens[d.start].text
-            edits[d.start] = 'static' if first == 'extern' else \
-                f'static {dict(names).get(first, first)}'
-            if d.bracket and not d.initialized and \
-                    source.tokens[d.bracket + 1].text == ']':
-                edits[d.bracket] = f'[{array_size(*self.shared[d.name])}'
+        for one in source.declarations if self.static else ():
+            if one.name in self.homes and not one.private:
+                first = source.tokens[one.start].text
+                edits[one.start] = 'static' if first == 'extern' else \
+                    f'static {first}'
+                if one.kind == 'declaration' and one.bracket and \
+                        source.tokens[one.bracket + 1].text == ']':
+                    home, definitions = self.homes[one.name]
+                    size = array_size(home, definitions[0])
+                    edits[one.bracket] = f'[{size}'
         return edits
 
-    def marked(self, source, tokens, names, edits):
-        text = self.render(tokens, names, edits)
-        return f'\n/* ---- {source.name} */\n{tidy(text)}'
-
-    def render(self, tokens, names, edits):
-        """The text of tokens, with other names, but for those of members."""
+    def render(self, tokens, names, edits, start=0):
+        """The text of the tokens from `start` on: with edits in the place of
+        some, and with other names, but for those of members."""
         out, before = [], ''
-        for i, token in enumerate(tokens):
-            kind, text = token
+        for i in range(start, len(tokens)):
+            (kind, text), (name, *rest) = tokens[i], parts(tokens[i])
             if i in edits:
                 text = edits[i]
             elif kind == 'word' and before not in ('.', '->'):
                 text = names.get(text, text)
             elif kind == 'comment' and not self.comments:
                 text = ' '
-            elif (included(token) or ' ')[0] == '"':
-                text = ''
-            elif kind == 'directive' and not included(token):
+            elif name == 'include':
+                text = '' if rest[0][0] == '"' else text
+            elif kind == 'directive':
                 text = self.render(list(lex(text)), names, {})
             out.append(text)
             if kind not in SPACE:
-                before = token.text
+                before = text
         return ''.join(out)
 
 
 def array_size(source, definition):
-    """The size of an array, from its brackets or its initializer."""
+    """The size of an array, as its brackets have it, or from its values."""
     texts = [t.text for t in source.tokens[definition.bracket + 1:
                                            definition.end]
              if t.kind not in SPACE]
@@ -788,28 +728,28 @@ def array_size(source, definition):
         return ' '.join(texts[:texts.index(']')])
     depth, size, last = 0, 0, ''
     for text in texts[texts.index('{'):]:
-        size += depth == 1 and last in '{,' and text != '}'
+        size += depth == 1 and last in ('{', ',') and text != '}'
         depth += (text in '({') - (text in ')}')
         last = text if depth == 1 else ''
     return str(size)
 
 
+def titled(source, text):
+    return f'\n/* ---- {source.name} */\n{tidy(text)}'
+
+
 def tidy(text):
     """No blanks at the ends of lines, no empty lines one after another."""
     lines = [line.rstrip() for line in text.split('\n')]
-    kept = [line for line, before in zip(lines, [''] + lines)
-            if line or before]
-    return '\n'.join(kept)
+    return '\n'.join(line for line, before in zip(lines, [''] + lines)
+                     if line or before)
 
 
 def undefine(names):
+    """Those that begin with two underscores are the compiler's."""
     return ''.join(f'#undef {name}\n' for name in sorted(names)
                    if not name.startswith('__'))
 
-
-
-
-# ------------------------------------------------------------- wsock_tls.h --
 
 HEAD = '''/* wsock_tls.h - wsock.h with wss://: WebSocket and TLS in one file.
  *
@@ -843,29 +783,23 @@ HEAD = '''/* wsock_tls.h - wsock.h with wss://: WebSocket and TLS in one file.
 '''
 
 
-def amalgamate(options):
-    """The text of wsock_tls.h."""
-    library = Library(options.bearssl)
-    wsock = read(options.wsock)
-    place = '#include <bearssl.h>\n'
+def amalgamate(library, options):
+    """The text of wsock_tls.h, and the files that are in it."""
+    wsock, place = read(options.wsock), '#include <bearssl.h>\n'
     if wsock.count(place) != 1:
-        raise Refused(f'{options.wsock}: it has no {place.strip()} where '
-                      'BearSSL would stand: give the wsock.h that came with '
+        raise Refused(f'{options.wsock}: it has no {place.strip()}, where '
+                      'BearSSL would stand.  Give the wsock.h that came with '
                       'this script')
     chosen = library.select(words(tokenize(wsock)))
-    fusion = Fusion(library, chosen, not options.extern, options.comments)
-    before, after = wsock.split(place)
-    return head(library, chosen, options) + before + fusion.text() + after
-
-
-def head(library, chosen, options):
     names = [source.name for source in library.headers + chosen]
     licence = read(library.root / 'LICENSE.txt').strip().split('\n')
-    return HEAD.format(
+    head = HEAD.format(
         version=library.version(), fingerprint=library.fingerprint(),
         linkage='extern' if options.extern else 'static',
         files='\n *           '.join(textwrap.wrap(', '.join(names), 66)),
         licence='\n'.join(f' * {line}'.rstrip() for line in licence))
+    text = Fusion(library, chosen, options).text()
+    return head + wsock.replace(place, text), chosen
 
 
 def write(path, text):
@@ -879,8 +813,8 @@ def write(path, text):
             if part.exists():
                 part.unlink()
     except OSError as error:
-        raise Refused(f'{path} cannot be written: {error.strerror}. '
-                      'Give another file with -o') from None
+        raise Refused(f'{path} cannot be written: {error.strerror}.  Give '
+                      'another file with -o') from None
 
 
 # ---------------------------------------------------------------- checking --
@@ -893,127 +827,116 @@ SLOW = '''HMAC DES_tab DES_ct RSA_i15 RSA_i31 RSA_i62 EC_prime_i15
 
 
 class Check:
-    """The proof that the manual's last part describes."""
+    """What the last part of the manual describes."""
 
-    def __init__(self, options, folder):
-        self.options, self.folder = options, Path(folder)
-        self.library = library = Library(options.bearssl)
-        self.chosen = library.select(words(tokenize(read(options.wsock))))
-        self.includes = [f'-I{library.root}/inc', f'-I{library.root}/src']
-        self.failed = self.passed = 0
+    def __init__(self, library, options, folder):
+        self.library, self.options, self.folder = library, options, folder
+        self.output = read(options.output)
+        text, self.chosen = amalgamate(library, options)
+        if text != self.output:
+            raise Refused(f'{options.output} is not what {library.root} gives '
+                          'with these options.  Make it again')
+        print('ok   the output is what the source gives')
 
-    def all(self):
-        """Run everything; two programs at a time."""
-        self.report('the output is what the source gives',
-                    read(self.options.output) == amalgamate(self.options))
-        with ThreadPoolExecutor(2) as pool:
-            for title, problem in pool.map(lambda job: job(), self.jobs()):
-                self.report(title, not problem, problem)
-        print(f'{self.passed} passed, {self.failed} failed')
-        return self.failed == 0
-
-    def jobs(self):
-        yield self.symbols
+    def run(self):
+        """Run all checks, two at a time; whether all is well."""
+        todo = [('the symbols of a separate build', self.symbols, ())]
         for test in 'test_crypto', 'test_x509':
-            code = self.test_code(test)
+            code = self.code(test)
             for compiler in 'gcc', 'clang':
                 for level in QUICK_LEVELS if self.options.quick else LEVELS:
-                    yield functools.partial(self.test, test, code, compiler,
-                                            level)
+                    todo.append((f'{test}, {compiler} {level}', self.test,
+                                 (code, compiler, level)))
+        with ThreadPoolExecutor(2) as pool:
+            results = list(pool.map(lambda one: self.report(*one), todo))
+        print(f'{results.count(True) + 1} passed, '
+              f'{results.count(False)} failed')
+        return all(results)
 
-    def report(self, title, good, problem=''):
-        self.passed += good
-        self.failed += not good
-        print('ok  ' if good else 'FAIL', title, problem, flush=True)
+    def report(self, title, function, arguments):
+        try:
+            function(*arguments)
+        except Refused as problem:
+            print(f'FAIL {title}: {problem}', flush=True)
+            return False
+        print(f'ok   {title}', flush=True)
+        return True
 
-    def run(self, *command):
-        """Run a program in BearSSL's folder, where its tests find their
-        files; returns its output."""
+    def command(self, *command):
+        """Run a program where BearSSL's tests find their files; its output."""
         done = subprocess.run([str(word) for word in command], text=True,
-                              cwd=self.library.root, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT)
+                              cwd=str(self.library.root),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
-            raise Refused(f'{command[0]}: status {done.returncode}: '
+            raise Refused(f'{command[0]} ends with {done.returncode}: '
                           f'{done.stdout[-2000:]}')
         return done.stdout
 
-    def symbols(self):
-        """The symbols of the files fused are those of the files alone."""
-        title = 'the symbols are those of a separate build'
-        alone = set()
-        for source in self.chosen:
-            alone |= self.exported(source.path)
-        twin = self.folder / 'extern.c'
-        twin.write_text(Fusion(self.library, self.chosen, False).text())
-        if self.exported(twin) != alone:
-            return title, sorted(self.exported(twin) ^ alone)
-        whole = self.folder / 'whole.c'
-        whole.write_text('#define WSOCK_IMPLEMENTATION\n#include "%s"\n'
-                         % self.options.output.resolve())
-        expected = alone if self.options.extern else set()
-        return title, sorted(
-            name for name in self.exported(whole) ^ expected
-            if not name.startswith('wsock_'))
+    def compile(self, compiler, *arguments):
+        root = self.library.root.resolve()
+        self.command(compiler, '-w', f'-I{root}/inc', f'-I{root}/src',
+                     *(f'-D{name}={SWITCHES[name]}' for name in SWITCHES),
+                     *arguments)
 
-    def exported(self, path):
-        """The global names that an object defines or looks for."""
-        switches = [f'-D{name}={value}' for name, value in SWITCHES.items()]
+    def exported(self, path, *arguments):
+        """The global names of an object."""
         built = self.folder / f'{path.stem}.o'
-        self.run('gcc', '-O0', '-w', '-c', *switches, *self.includes, '-o',
-                 built, path)
-        lines = self.run('nm', '-g', '--defined-only', built).split('\n')
-        return {line.split()[2] for line in lines if len(line.split()) == 3}
+        self.compile('gcc', *arguments, '-c', '-o', built, path.resolve())
+        lines = self.command('nm', '-g', '--defined-only', built).split('\n')
+        return {line.split()[-1] for line in lines if line.strip()}
 
-    def test_code(self, test):
-        """A test fused with what it needs, and with the output's files."""
-        tokens = tokenize(read(self.library.root / 'test' / f'{test}.c'))
-        files = self.library.select(
-            words(tokens).union(*(source.words for source in self.chosen)))
-        static = not self.options.extern
-        files = [s for s in files] + [s for s in self.chosen
-                                      if s not in files]
-        fusion = Fusion(self.library, files, static, self.options.comments)
-        output = read(self.options.output)
-        for source in self.chosen:
-            if fusion.file(source) not in output:
-                raise Refused(f'{source.name} is not in the output as it is '
-                              'in the tests')
+    def symbols(self):
+        alone = set().union(*(self.exported(s.path) for s in self.chosen))
+        twin = self.folder / 'fused.c'
+        external = argparse.Namespace(extern=True, comments=False)
+        twin.write_text(Fusion(self.library, self.chosen, external).text())
+        whole = self.folder / 'whole.c'
+        whole.write_text(self.output)
+        of_whole = {name for name in self.exported(
+            whole, '-DWSOCK_IMPLEMENTATION') if not name.startswith('wsock_')}
+        expected = alone if self.options.extern else set()
+        wrong = (self.exported(twin) ^ alone) | (of_whole ^ expected)
+        if wrong:
+            raise Refused(', '.join(sorted(wrong)))
+
+    def code(self, test):
+        """The source files of a test with what it needs of BearSSL fused; the
+        output's files are among it, as they stand in the output."""
+        source = self.library.root.resolve() / 'test' / f'{test}.c'
+        tokens = tokenize(read(source))
+        chosen = self.library.select(
+            words(tokens).union(*(s.words for s in self.chosen)))
+        chosen += [s for s in self.chosen if s not in chosen]
+        fusion = Fusion(self.library, chosen, self.options)
+        for one in self.chosen:
+            if fusion.file(one) not in self.output:
+                raise Refused(f'{one.name} is another in {test}')
         path = self.folder / f'{test}.c'
-        path.write_text(fusion.text(
-            fusion.render(tokens, fusion.inner_names, {}) if static else ''))
-        if static:
-            return [path]
-        return [path, self.library.root / 'test' / f'{test}.c']
+        if self.options.extern:
+            path.write_text(fusion.text())
+            return path, source
+        path.write_text(fusion.text(fusion.render(tokens, fusion.names, {})))
+        return path,
 
-    def test(self, test, code, compiler, level):
-        """Build a test and run it."""
-        title = f'{test}, {compiler} {level}'
-        program = self.folder / (title.replace(', ', '-').replace(' ', ''))
-        try:
-            self.run(compiler, level, '-w', *self.includes, '-o', program,
-                     *code)
-            self.run(program, *self.names(test, program))
-        except Refused as problem:
-            return title, str(problem)
-        return title, ''
-
-    def names(self, test, program):
-        if test != 'test_crypto':
-            return []
-        if not self.options.quick:
-            return ['all']
-        names = self.run(program).split('names:')[-1].split()
-        if 'MD5' not in names:
-            raise Refused('test_crypto does not name its tests')
-        return [name for name in names if name not in SLOW]
+    def test(self, code, compiler, level):
+        program = self.folder / f'{code[0].stem}-{compiler}{level}'
+        self.compile(compiler, level, '-o', program, *code)
+        names = []
+        if code[0].stem == 'test_crypto':
+            names = self.command(program).split('names:')[-1].split()
+            if 'MD5' not in names:
+                raise Refused('it does not name its tests')
+        if self.options.quick:
+            names = [name for name in names if name not in SLOW]
+        self.command(program, *names)
 
 
 # ------------------------------------------------------------ command line --
 
 def command_line():
-    manual = __doc__.split('\n\n', 1)
+    summary, manual = __doc__.split('\n\n', 1)
     parser = argparse.ArgumentParser(
-        description=manual[0], epilog=manual[1],
+        description=summary, epilog=manual,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add('--bearssl', metavar='DIR', type=Path, required=True,
@@ -1024,28 +947,29 @@ def command_line():
         default=Path(__file__).resolve().with_name('wsock.h'),
         help='the wsock.h to use (the one beside this script)')
     add('--extern', action='store_true',
-        help='BearSSL\'s functions are external, for the program\'s own use')
-    add('--comments', action='store_true',
-        help='keep the comments of BearSSL')
+        help='make BearSSL\'s functions external, for other files to call')
+    add('--comments', action='store_true', help='keep BearSSL\'s comments')
     add('--check', action='store_true',
-        help='prove the output instead of writing it; with the options with '
-        'which it was written')
-    add('--quick', action='store_true', help='a short --check')
+        help='prove the output, with the options with which it was made')
+    add('--quick', action='store_true', help='make --check short')
     return parser.parse_args()
 
 
 def main():
     options = command_line()
     try:
+        library = Library(options.bearssl)
         if options.check:
             with tempfile.TemporaryDirectory() as folder:
-                return 0 if Check(options, folder).all() else 1
-        text = amalgamate(options)
+                check = Check(library, options, Path(folder))
+                return 0 if check.run() else 1
+        text, chosen = amalgamate(library, options)
         write(options.output, text)
     except Refused as problem:
         print(f'amalgamate.py: {problem}', file=sys.stderr)
         return 1
-    print(f'{options.output}: {len(text.encode()):,} bytes')
+    print(f'{options.output}: {len(text.encode()):,} bytes, with '
+          f'{len(chosen)} of {len(library.files)} files of BearSSL')
     return 0
 
 
