@@ -87,6 +87,10 @@ class Refused(Exception):
     """Cannot be done; the text says why, and how to mend it."""
 
 
+UNMATCHED = 'braces, or #if and #endif, do not match: the file is damaged'
+FORK = '.  Is this a fork?  Take the source as its author publishes it'
+
+
 # ------------------------------------------------------------------- lexer --
 
 class Token(NamedTuple):
@@ -163,7 +167,7 @@ def group(tokens, start):
         depth -= parts(tokens[i])[0] == 'endif'
         if depth == 0:
             return i + 1
-    raise Refused('an #if has no #endif: the file is damaged')
+    raise Refused(UNMATCHED)
 
 
 def without_cplusplus(tokens):
@@ -248,6 +252,8 @@ def declarations(tokens, macros, types):
     states = []          # of each open #if: head, depth, conditions
     for i, token in enumerate(tokens):
         name = parts(token)[0]
+        if name in ('else', 'elif', 'endif') and not states:
+            raise Refused(UNMATCHED)
         if name in ('if', 'ifdef', 'ifndef'):
             states.append((list(head), depth, [condition(token)]))
         elif name in ('else', 'elif'):
@@ -273,8 +279,8 @@ def declarations(tokens, macros, types):
                 if one.kind == 'type':
                     types.add(one.name)
             head = []
-    if head or depth:
-        raise Refused('its braces do not match: the file is damaged')
+    if head or depth or states:
+        raise Refused(UNMATCHED)
     return found
 
 
@@ -318,11 +324,12 @@ def declaration(head, macros, types):
     at = name_of(texts)
     if texts[at] == '}' or texts[at - 1] in TAGGED:
         return []
-    for i, text in enumerate(texts[:at]):
-        if not (text in TYPES or text in types or text.startswith('__')
-                or texts[i - 1] in TAGGED):
-            raise Refused(f'in "{" ".join(texts)}", {text} is neither C\'s '
-                          'nor BearSSL\'s own' + FORK)
+    strange = [text for before, text in zip([''] + texts, texts[:at])
+               if not (text in TYPES or text in types or before in TAGGED
+                       or text.startswith('__'))] + behind(texts[at + 1:])
+    if strange:
+        raise Refused(f'in "{" ".join(texts)}", {strange[0]} is neither C\'s '
+                      f'nor BearSSL\'s own{FORK}')
     kind = 'type' if 'typedef' in texts else \
         'definition' if defined else 'declaration'
     bracket = kept[at + 1][0] if texts[at + 1:at + 2] == ['['] else None
@@ -365,6 +372,17 @@ def without_attributes(head, macros):
     return kept
 
 
+def behind(texts):
+    """The words behind a name that are not in its brackets: there are none,
+    but for attributes."""
+    found, depth = [], 0
+    for text in texts:
+        depth = max(0, depth + (text in '([') - (text in ')]'))
+        if depth == 0 and text.isidentifier():
+            found.append(text)
+    return found
+
+
 def name_of(texts):
     """Where the declared name stands: before its parameters or brackets, or
     in (*name); else it is the last."""
@@ -377,9 +395,6 @@ def name_of(texts):
 
 
 # ------------------------------------------------------------- the sources --
-
-FORK = '.  Is this a fork?  Take the source as its author publishes it'
-
 
 def read(path):
     """A file's text."""

@@ -133,10 +133,10 @@ amalgamate_wine() {
 # adds to the example that has none.
 amalgamate_example() {
     line=$(sed -n '1,/\*\//s/^ \*  *\(cc .*\)$/\1/p' examples/client_wss.c)
-    begun=$(date +%s%N)
+    start=$(date +%s%N)
     (cd "$dir" && $line -Wall -Wextra -Werror) >"$dir/client.log" 2>&1 ||
         { fail "examples/client_wss.c: $line" "$dir/client.log"; return; }
-    took=$((($(date +%s%N) - begun) / 10000000))
+    took=$((($(date +%s%N) - start) / 10000000))
     pass
     gcc -Os -s -o "$dir/small" "$dir/examples/client_wss.c"
     gcc -Os -s -DWSOCK_STATIC -o "$dir/plain" examples/client_hello.c
