@@ -425,7 +425,8 @@ class Source:
                        if one.kind == 'definition' and not one.private]
         own = [one for one in self.declarations
                if one.private or one.kind == 'type']
-        self.own = {one.name for one in own} | {one.pasted for one in own}
+        self.own = {one.name for one in own} | {
+            one.pasted for one in own if one.pasted}
 
     def refuse(self, what):
         raise Refused(f'{self.path}: {what}{FORK}')

@@ -22,6 +22,25 @@ amalgamate_bytes() {
         "! git ls-files 2>/dev/null | grep -i 'bearssl.*\\.[ch]\$'"
 }
 
+# Two versions of BearSSL in one program: ours, and all of the system's.
+amalgamate_beside() {
+    cat >"$dir/beside.c" <<END
+#define main other_main
+#include "examples/client_wss.c"
+#undef main
+const void *theirs(void);
+int main(void) { return theirs() == &br_sha256_vtable; }
+END
+    cat >"$dir/theirs.c" <<END
+#include <bearssl.h>
+const void *theirs(void);
+const void *theirs(void) { return &br_sha256_vtable; }
+END
+    job "wsock_tls.h beside another BearSSL" "gcc -o '$dir/beside' \
+        '$dir/beside.c' '$dir/theirs.c' -Wl,--whole-archive -lbearssl \
+        -Wl,--no-whole-archive && '$dir/beside'"
+}
+
 # Without a warning; compilers differ in what they see at which level.
 amalgamate_builds() {
     printf '#define WSOCK_IMPLEMENTATION\n#include "wsock_tls.h"\n' \
@@ -184,6 +203,7 @@ suite_amalgamate() {
     begin
     amalgamate_builds
     amalgamate_bytes
+    amalgamate_beside
     settle
     begin
     amalgamate_tests
