@@ -221,7 +221,7 @@ class Declaration(NamedTuple):
 TYPES = set('''auto char const double enum extern float inline int long
     register short signed static struct typedef union unsigned void volatile
     size_t ssize_t int8_t uint8_t int16_t uint16_t int32_t uint32_t int64_t
-    uint64_t * ( }'''.split())
+    uint64_t * }'''.split())
 TAGGED = 'struct', 'union', 'enum'
 
 
@@ -325,12 +325,11 @@ def declaration(head, macros, types):
     at = name_of(texts)
     if texts[at] == '}' or texts[at - 1] in TAGGED:
         return []
-    strange = [text for before, text in zip([''] + texts, texts[:at])
-               if not (text in TYPES or text in types or before in TAGGED
-                       or text.startswith('__'))] + behind(texts[at + 1:])
-    if strange:
-        raise Refused(f'in "{" ".join(texts)}", {strange[0]} is neither C\'s '
-                      f'nor BearSSL\'s own{FORK}')
+    for before, text in zip([''] + texts, outside_brackets(texts)):
+        if not (text in TYPES or text in types or before in TAGGED
+                or text in ('', texts[at]) or text.startswith('__')):
+            raise Refused(f'in "{" ".join(texts)}", {text} is neither C\'s '
+                          f'nor BearSSL\'s own{FORK}')
     kind = 'type' if 'typedef' in texts else \
         'definition' if defined else 'declaration'
     bracket = kept[at + 1][0] if texts[at + 1:at + 2] == ['['] else None
@@ -373,15 +372,12 @@ def without_attributes(head, macros):
     return kept
 
 
-def behind(texts):
-    """The words behind a name that are not in its brackets: there are none,
-    but for attributes."""
-    found, depth = [], 0
+def outside_brackets(texts):
+    """The same texts, but empty where a bracket is, or is open."""
+    depth = 0
     for text in texts:
-        depth = max(0, depth + (text in '([') - (text in ')]'))
-        if depth == 0 and text.isidentifier():
-            found.append(text)
-    return found
+        yield '' if depth or text in '([)]' else text
+        depth += (text in '([') - (text in ')]')
 
 
 def name_of(texts):
@@ -408,19 +404,28 @@ def read(path):
 
 
 class Source:
-    """A file of BearSSL, understood.  `macros` and `types` are those of the
-    headers that it includes."""
+    """A file of BearSSL."""
 
-    def __init__(self, root, name, macros, types):
+    def __init__(self, root, name):
         self.path, self.name = root / name, name
+        text = read(self.path)
         try:
-            self.tokens = without_cplusplus(tokenize(read(self.path)))
-            self.macros = macros_of(self.tokens)
+            self.tokens = without_cplusplus(tokenize(text))
+        except Refused as error:
+            raise Refused(f'{self.path}: {error}') from None
+        self.words = words(self.tokens)
+        self.macros = macros_of(self.tokens)
+        # Where it includes inner.h, behind its switches for that.
+        self.inner = next((i for i, token in enumerate(self.tokens)
+                           if parts(token) == ('include', '"inner.h"')), None)
+
+    def understand(self, macros, types):
+        """Find what it declares; `macros` and `types` are the headers'."""
+        try:
             self.declarations = declarations(
                 self.tokens, {**macros, **self.macros}, types)
         except Refused as error:
             raise Refused(f'{self.path}: {error}') from None
-        self.words = words(self.tokens)
         self.shared = [one for one in self.declarations
                        if one.kind == 'definition' and not one.private]
         own = [one for one in self.declarations
@@ -445,13 +450,14 @@ class Library:
                     'Give the folder that holds inc and src, such as '
                     '"apt-get source bearssl" makes')
         self.headers, self.macros, self.types = [], {}, set()
-        self.add_header('src/inner.h')
+        self.add_header('src/inner.h', set())
         self.inner = self.headers[-1]
         self.public = [h for h in self.headers if h.name.startswith('inc/')]
         self.inspect_headers()
-        self.files = [
-            Source(root, path.relative_to(root).as_posix(), self.macros,
-                   self.types) for path in sorted(root.glob('src/**/*.c'))]
+        self.files = [Source(root, path.relative_to(root).as_posix())
+                      for path in sorted(root.glob('src/**/*.c'))]
+        for source in self.files:
+            source.understand(self.macros, self.types)
         self.home = {}      # of a shared name: the file that defines it
         self.inspect_files()
         self.promised = {}  # of a shared name: the header that declares it
@@ -467,18 +473,20 @@ class Library:
                     self.promised[one.name] = header
         self.find_switches()
 
-    def add_header(self, name):
+    def add_header(self, name, begun):
         """Add a header behind those that it includes itself."""
-        if name in [header.name for header in self.headers]:
+        if name in begun:
             return
-        for other in includes(tokenize(read(self.root / name)), '"'):
+        begun.add(name)
+        header = Source(self.root, name)
+        for other in includes(header.tokens, '"'):
             found = [f'{folder}/{other}' for folder in ('src', 'inc')
                      if (self.root / folder / other).is_file()]
             if not found:
-                raise Refused(f'{self.root / name}: it includes {other}, '
-                              'which is not there: is the folder complete?')
-            self.add_header(found[0])
-        header = Source(self.root, name, self.macros, self.types)
+                raise Refused(f'{header.path}: it includes {other}, which is '
+                              'not there: is the folder complete?')
+            self.add_header(found[0], begun)
+        header.understand(self.macros, self.types)
         self.headers.append(header)
         self.macros.update(header.macros)
         self.types |= {one.name for one in header.declarations
@@ -522,10 +530,8 @@ class Library:
         these macros are common words; another is turned on for all."""
         switches = set()
         for source in self.files:
-            names = [''.join(parts(token)) for token in source.tokens]
-            if 'include"inner.h"' in names:
-                switches |= set(macros_of(
-                    source.tokens[:names.index('include"inner.h"')]))
+            if source.inner is not None:
+                switches |= set(macros_of(source.tokens[:source.inner]))
         self.parts, self.always = {}, []
         for i, token in enumerate(self.inner.tokens):
             for switch in sorted(switches.intersection(parts(token)[1:])):
@@ -690,10 +696,8 @@ class Fusion:
                                   for name in source.own}}
         edits, macros = self.linkage(source), set(source.macros)
         for switch, (_, part) in self.library.parts.items():
-            if switch in source.macros:
-                place = [parts(t)[1:] for t in source.tokens].index(
-                    ('"inner.h"',))
-                edits[place] = self.render(part, names, {})
+            if switch in source.macros and source.inner is not None:
+                edits[source.inner] = self.render(part, names, {})
                 macros.update(macros_of(part))
         text = self.render(source.tokens, names, edits)
         return titled(source, text) + undefine(macros - {*self.library.macros})

@@ -46,7 +46,7 @@ amalgamate_builds() {
     printf '#define WSOCK_IMPLEMENTATION\n#include "wsock_tls.h"\n' \
         >"$dir/one.c"
     printf '#include "wsock_tls.h"\nint main() { return 0; }\n' >"$dir/use.cpp"
-    some='gcc:-O0 gcc:-O3 clang:-O0 x86_64-w64-mingw32-gcc-win32:-O0'
+    some='gcc:-O0 clang:-O0 x86_64-w64-mingw32-gcc-win32:-O0'
     [ -z "$full" ] || some=$(for cc in gcc clang \
         x86_64-w64-mingw32-gcc-win32 i686-w64-mingw32-gcc-win32; do
         echo $cc:-O0 $cc:-O1 $cc:-O2 $cc:-O3 $cc:-Os; done)
