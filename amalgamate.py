@@ -868,26 +868,33 @@ class Check:
             for compiler, level in QUICK if self.options.quick else EVERY:
                 todo.append((f'{test}, {compiler} {level}', self.test,
                              (code, compiler, level)))
+        passed, failed = 1, 0
         with ThreadPoolExecutor(2) as pool:
-            results = list(pool.map(lambda one: self.report(*one), todo))
-        print(f'{results.count(True) + 1} passed, '
-              f'{results.count(False)} failed')
-        return all(results)
+            problems = pool.map(lambda one: self.problem(*one[1:]), todo)
+            for (title, *_), problem in zip(todo, problems):
+                print(f'FAIL {title}: {problem}' if problem else
+                      f'ok   {title}', flush=True)
+                passed, failed = passed + (not problem), failed + bool(problem)
+        print(f'{passed} passed, {failed} failed')
+        return failed == 0
 
-    def report(self, title, function, arguments):
+    def problem(self, function, arguments):
+        """What is wrong with one of them; empty: it is well."""
         try:
             function(*arguments)
         except Refused as problem:
-            print(f'FAIL {title}: {problem}', flush=True)
-            return False
-        print(f'ok   {title}', flush=True)
-        return True
+            return str(problem)
+        return ''
 
     def command(self, *command):
         """Run a program where BearSSL's tests find their files; its output."""
-        done = subprocess.run([str(word) for word in command], text=True,
-                              cwd=str(self.library.root),
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        try:
+            done = subprocess.run(
+                [str(word) for word in command], cwd=str(self.library.root),
+                text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        except OSError as error:
+            raise Refused(f'{command[0]}: {error.strerror}.  --check needs '
+                          'gcc, clang and nm') from None
         if done.returncode:
             raise Refused(f'{command[0]} ends with {done.returncode}: '
                           f'{done.stdout[-2000:]}')
@@ -910,9 +917,9 @@ class Check:
         alone = set().union(*(self.exported(s.path) for s in self.chosen))
         twin = self.folder / 'fused.c'
         external = argparse.Namespace(extern=True, comments=False)
-        twin.write_text(Fusion(self.library, self.chosen, external).text())
+        write(twin, Fusion(self.library, self.chosen, external).text())
         whole = self.folder / 'whole.c'
-        whole.write_text(self.output)
+        write(whole, self.output)
         of_whole = {name for name in self.exported(
             whole, '-DWSOCK_IMPLEMENTATION') if not name.startswith('wsock_')}
         expected = alone if self.options.extern else set()
@@ -934,9 +941,9 @@ class Check:
                 raise Refused(f'{one.name} is another in {test}')
         path = self.folder / f'{test}.c'
         if self.options.extern:
-            path.write_text(fusion.text())
+            write(path, fusion.text())
             return path, source
-        path.write_text(fusion.text(fusion.render(tokens, fusion.names, {})))
+        write(path, fusion.text(fusion.render(tokens, fusion.names, {})))
         return path,
 
     def test(self, code, compiler, level):
