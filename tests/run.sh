@@ -419,7 +419,7 @@ start_server() { # log, command...
     url=
     turns=0
     while [ -z "$url" ] && [ $turns -lt 100 ]; do
-        url=$(sed -n 's/.*\(ws:\/\/[^ ]*\).*/\1/p' "$log" | head -n 1)
+        url=$(sed -n 's/.*\(wss\{0,1\}:\/\/[^ ]*\).*/\1/p' "$log" | head -n 1)
         [ -n "$url" ] || sleep 0.1
         kill -0 $server 2>/dev/null || turns=100
         turns=$((turns + 1))

@@ -89,6 +89,7 @@ amalgamate_tests() {
     flags='-std=gnu99 -g -Wall -Wextra -Werror -pthread'
     pki="WSOCK_PKI='$work/tls/pki'"
     quick="$pki TEST_QUICK=1 TEST_SMALL=1"
+    amalgamate_wine # waits more than it computes
     if have valgrind; then
         job "test_tls, fused, under valgrind" "gcc $flags -O1 \
             -o '$dir/valgrind' $source || exit 1
@@ -123,7 +124,6 @@ amalgamate_tests() {
     else
         missing "test_tls, fused, aarch64" "no compiler or no qemu"
     fi
-    amalgamate_wine
 }
 
 amalgamate_wine() {
@@ -148,32 +148,36 @@ amalgamate_wine() {
         tr -d '\\r' <'$dir/wine.log'; exit \$status"
 }
 
-# The example by its own line, and what it costs; the limit is on what TLS
-# adds to the example that has none.
-amalgamate_example() {
+# The example by its own line, timed, and for its size.
+amalgamate_example_builds() {
     line=$(sed -n '1,/\*\//s/^ \*  *\(cc .*\)$/\1/p' examples/client_wss.c)
-    start=$(date +%s%N)
-    (cd "$dir" && $line -Wall -Wextra -Werror) >"$dir/client.log" 2>&1 ||
-        { fail "examples/client_wss.c: $line" "$dir/client.log"; return; }
-    took=$((($(date +%s%N) - start) / 10000000))
-    pass
-    gcc -Os -s -o "$dir/small" "$dir/examples/client_wss.c"
-    gcc -Os -s -DWSOCK_STATIC -o "$dir/plain" examples/client_hello.c
+    job "examples/client_wss.c: $line" "cd '$dir' && start=\$(date +%s%N) && \
+        $line -Wall -Wextra -Werror && \
+        echo \$(((\$(date +%s%N) - start) / 1000000)) >took"
+    job "client_wss, its size" "gcc -Os -s -o '$dir/small' \
+        '$dir/examples/client_wss.c'"
+    job "client_hello, its size" "gcc -Os -s -DWSOCK_STATIC \
+        -o '$dir/plain' examples/client_hello.c"
+    job "echo_server with wsock_tls.h" "cp '$fused' '$dir/tree/wsock.h' && \
+        gcc -o '$dir/echo_server' '$dir/tree/examples/echo_server.c'"
+}
+
+# The limit is on what TLS adds to the example that has none.
+amalgamate_example() {
+    for name in small plain client_wss echo_server; do
+        [ -x "$dir/$name" ] || return
+    done
     size=$(wc -c <"$dir/small") plain=$(wc -c <"$dir/plain")
-    printf '%s\n' "client_wss: $size bytes stripped at -Os ($plain without \
-TLS), ${took}0 ms to compile by its line; wsock_tls.h: $(wc -c <"$fused") bytes"
+    echo "client_wss: $size bytes stripped at -Os ($plain without TLS)," \
+        "$(cat "$dir/took") ms to compile by its line;" \
+        "wsock_tls.h: $(wc -c <"$fused") bytes"
     if [ $((size - plain)) -le 128000 ]; then pass; else
         fail "TLS makes client_wss more than 128,000 bytes larger"
     fi
-    cp "$fused" "$dir/tree/wsock.h"
-    gcc -O0 -DWSOCK_BEARSSL -o "$dir/echo_server" \
-        "$dir/tree/examples/echo_server.c" >"$dir/server.log" 2>&1 ||
-        { fail "echo_server with wsock_tls.h" "$dir/server.log"; return; }
     start_server "$dir/server.log" "$dir/echo_server" --port 0 --host \
         localhost --cert "$work/tls/pki/dns.pem" --key "$work/tls/pki/dns.key"
     for client in client_wss client.tcc; do
         [ -x "$dir/$client" ] || continue
-        url=$(sed -n 's/^.*\(wss:[^ ]*\).*/\1/p' "$dir/server.log")
         if [ "$("$dir/$client" "$url" "$work/tls/pki/ca.pem" \
             2>"$dir/client.log")" = hello ]; then pass; else
             fail "$client against echo_server" "$dir/client.log"
@@ -201,6 +205,7 @@ suite_amalgamate() {
     sh -c "$(amalgamate "$fused")" >"$dir/log" 2>&1 ||
         { fail "amalgamate.py" "$dir/log"; return; }
     begin
+    amalgamate_example_builds
     amalgamate_builds
     amalgamate_bytes
     amalgamate_beside
