@@ -223,17 +223,23 @@
  * TLS  With WSOCK_BEARSSL a client's wss:// URL needs nothing more: the
  * certificate is checked, for the URL's host (names and addresses of its
  * subjectAltName), for today, up to an authority of options.tls_ca, or else
- * of the file that SSL_CERT_FILE names, or else of the system.  These are
- * read once, on first use, so the first connection takes some milliseconds
- * more.  One that is limited to some names (RFC 5280 4.2.1.10), or to other
- * uses than servers, is not taken.  A certificate that is refused is told with
- * the rule and the name, in the phase TLS, with BearSSL's code.  A server
- * needs tls_cert and tls_key.  It is TLS 1.2 with ECDHE and AEAD; another
- * library can be put in by options.tls.  Keys and what was agreed on are wiped
- * when they are freed.  Files are read by plain calls, a client's when its
- * handshake begins: texts keep them out of a loop.  A connection takes about
- * 40 KB more, and as much again during the handshake (see tls_record): with
- * many of them max_memory is reached before max_connections.
+ * of the file that SSL_CERT_FILE names (not in a set-uid program), or else of
+ * the system.  These are read once, on first use, so the first connection
+ * takes some milliseconds more.  One that is limited to some names (RFC 5280
+ * 4.2.1.10) is believed for hosts, addresses and subjects that it may sign
+ * for; one that bars subjects, or says anything of the kinds of other names
+ * that stand below it, and one for other uses than servers, are not.  On
+ * Windows the system's are those of the store ROOT, but for what stands there
+ * with other uses only, and without those that Windows fetches when a program
+ * of its own first needs them; and no certificate of the store Disallowed is
+ * believed then, wherever it stands in a chain.  A certificate that is refused
+ * is told with the rule and the name, in the phase TLS, with BearSSL's code.
+ * A server needs tls_cert and tls_key.  It is TLS 1.2 with ECDHE and AEAD;
+ * another library can be put in by options.tls.  Keys and what was agreed on
+ * are wiped when they are freed.  Files are read by plain calls, a client's
+ * when its handshake begins: texts keep them out of a loop.  A connection
+ * takes about 40 KB more, and as much again during the handshake (see
+ * tls_record): with many of them max_memory is reached before max_connections.
  *
  * SIGNALS  The library installs no handler.  SIGPIPE never reaches you.  A
  * signal ends a waiting poll call early (0); wsock_wake() and
@@ -594,9 +600,11 @@ typedef struct wsock_tls {
 /* What a client keeps of a TLS session, so that the next connection to the
  * same host and port, with the same tls_ca, tls_cert, tls_pins and flags, can
  * go on with it, if the server likes: without certificates, signatures, or a
- * new check of them.  Zero it before its first use; it is read when a
- * handshake begins and written when one is done, so let no two threads do
- * that at once.  It holds a secret: zero it when it is not needed any more. */
+ * new check of them, for a day by the clock of options.system (RFC 5246
+ * F.1.4); a server forgets all sessions once a day.  Zero it before its first
+ * use; it is read when a handshake begins and written when one is done, so let
+ * no two threads do that at once.  It holds a secret: zero it when it is not
+ * needed any more. */
 typedef struct wsock_tls_session {
     unsigned char bytes[160];
 } wsock_tls_session;
@@ -1220,6 +1228,8 @@ implementation before it, or define WIN32_LEAN_AND_MEAN before windows.h"
 #if defined(_MSC_VER)
 #pragma comment(lib, "crypt32.lib")
 #endif
+#elif defined(__linux__)
+#include <sys/auxv.h>
 #endif
 #endif
 
@@ -1236,6 +1246,13 @@ the implementation first, or compile with -std=gnu99 or -D_GNU_SOURCE"
 #define WSOCK__LINUX 0
 #endif
 
+#if defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) ||      \
+    defined(__NetBSD__) || defined(__DragonFly__)
+#define WSOCK__BSD 1
+#else
+#define WSOCK__BSD 0
+#endif
+
 /* accept4() is declared only if _GNU_SOURCE came before all headers. */
 #if WSOCK__LINUX && (defined(__USE_GNU) || !defined(__GLIBC__))
 #define WSOCK__ACCEPT4 1
@@ -1248,9 +1265,7 @@ the implementation first, or compile with -std=gnu99 or -D_GNU_SOURCE"
 #define WSOCK__EPOLL 0
 #define WSOCK__KQUEUE 0
 #if defined(WSOCK_USE_POLL) || WSOCK__WINDOWS
-#elif defined(WSOCK_USE_KQUEUE) || defined(__APPLE__) ||                     \
-    defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__) ||    \
-    defined(__DragonFly__)
+#elif defined(WSOCK_USE_KQUEUE) || WSOCK__BSD
 #undef WSOCK__KQUEUE
 #define WSOCK__KQUEUE 1
 #include <sys/event.h>
@@ -1370,6 +1385,25 @@ static int wsock__system_random(void *user, void *bytes, size_t size)
     }
 #endif
     return wsock__random_device((uint8_t *)bytes, size);
+}
+#endif
+
+#if defined(WSOCK_BEARSSL)
+/* A variable of the environment.  NULL also in a program with more rights
+ * than whoever started it (set-uid, say): what that one has set there is not
+ * to be believed. */
+static const char *wsock__environment(const char *name)
+{
+#if WSOCK__LINUX
+    int privileged = getauxval(AT_SECURE) != 0;
+#elif WSOCK__BSD
+    int privileged = issetugid();
+#elif WSOCK__WINDOWS
+    int privileged = 0; /* there is no such thing */
+#else
+    int privileged = getuid() != geteuid() || getgid() != getegid();
+#endif
+    return privileged ? NULL : getenv(name);
 }
 #endif
 
@@ -1896,6 +1930,8 @@ enum {
     WSOCK__WORK_HUNG = 8  /* a hang-up, though nothing is waited for */
 };
 
+enum { WSOCK__SECURE_SOCKET = 2 }; /* of wsock's no_socket */
+
 enum {
     WSOCK__LINGER_TIME = 1000, /* ms for the peer's end of stream */
     WSOCK__BODY_MOST = 4096,  /* of a refusal's body, kept */
@@ -2066,7 +2102,8 @@ struct wsock {
     uint8_t armed;        /* what the poller watches: 1 read, 2 write */
     uint8_t sending;      /* kind of the message whose parts are sent */
     uint8_t subprotocol;  /* index + 1 into options.subprotocols, or OTHER */
-    uint8_t no_socket;    /* a transport of the program's, not a socket */
+    uint8_t no_socket;    /* a transport of the program's, not a socket; or
+                           * WSOCK__SECURE_SOCKET: TLS over one */
     uint8_t watched;      /* the poller knows its descriptor */
 };
 
@@ -2213,6 +2250,7 @@ static size_t wsock__tls_room(const wsock_options *o, int role);
 static int wsock__tls_load(wsock__config *c, char wrong[160]);
 static void wsock__tls_unload(wsock__config *c);
 static void wsock__tls_move(wsock *ws, wsock__config *to);
+static int wsock__tls_is_empty(const wsock *ws);
 #else
 #define WSOCK__TLS 0
 static int wsock__bear_wrap(void *user, wsock_io *io, int role,
@@ -2249,6 +2287,12 @@ static void wsock__tls_move(wsock *ws, wsock__config *to)
 {
     (void)ws;
     (void)to;
+}
+
+static int wsock__tls_is_empty(const wsock *ws)
+{
+    (void)ws;
+    return 0;
 }
 #endif
 
@@ -2346,12 +2390,12 @@ static void wsock__buffer_give(wsock__loop *l, uint8_t *p, size_t size)
     }
 }
 
-/* Overwrite a secret in a way that the compiler does not remove. */
+/* Overwrite a secret in a way that the compiler does not remove: it cannot
+ * know what is called. */
 static void wsock__wipe(void *memory, size_t size)
 {
-    volatile uint8_t *p = (volatile uint8_t *)memory;
-    while (size--)
-        *p++ = 0;
+    void *(*volatile set)(void *, int, size_t) = memset;
+    set(memory, 0, size);
 }
 
 /* Random bytes for keys and masks, from the system's source in batches;
@@ -4705,18 +4749,17 @@ static inline int wsock__new_key(wsock *ws, uint32_t *key)
 }
 
 /* Write a frame, masked if there is a key, behind what is in the run. */
-WSOCK__INLINE void wsock__frame_into(wsock *ws, wsock__item *run,
-                                     unsigned first, uint32_t key,
+WSOCK__INLINE void wsock__frame_into(wsock__out *out, wsock__item *run,
+                                     unsigned first, int masked, uint32_t key,
                                      const void *data, size_t size)
 {
     uint8_t *p = (uint8_t *)(run + 1) + run->size;
-    size_t n = wsock__frame_write(p, (uint8_t)first, size,
-                                  ws->role == WSOCK_CLIENT, key);
+    size_t n = wsock__frame_write(p, (uint8_t)first, size, masked, key);
     run->size += n + size;
-    ws->out->queued += n + size;
+    out->queued += n + size;
     if (key)
         wsock__mask(p + n, (const uint8_t *)data, size, key);
-    else if (size)
+    else if (data)
         memcpy(p + n, data, size);
 }
 
@@ -4733,7 +4776,8 @@ WSOCK__INLINE int wsock__put_frame(wsock *ws, unsigned first,
     run = wsock__run_for(ws, WSOCK__FRAME_HEAD_MOST + size, is_close);
     if (WSOCK__UNLIKELY(!run))
         return 0;
-    wsock__frame_into(ws, run, first, key, data, size);
+    wsock__frame_into(ws->out, run, first, ws->role == WSOCK_CLIENT, key,
+                      data, size);
     return 1;
 }
 
@@ -4840,7 +4884,8 @@ static void wsock__pong_insert(wsock *ws)
     if (!run)
         return;
     out->pong_size = 0;
-    wsock__frame_into(ws, run, 0x80 | WSOCK_PONG, key, out->pong, size);
+    wsock__frame_into(out, run, 0x80 | WSOCK_PONG, ws->role == WSOCK_CLIENT,
+                      key, out->pong, size);
     run->capacity = run->size; /* nothing is appended */
     run->next = out->head;
     out->head = run;
@@ -6411,22 +6456,31 @@ static int wsock__control_piece(wsock *ws, const wsock__frame *f,
     return 1;
 }
 
+/* Unmask the payload of a message that is whole; 0: it was to be UTF-8 and is
+ * not. */
+WSOCK__INLINE int wsock__whole_unmask(wsock *ws, unsigned kind, uint8_t *data,
+                                      size_t size, uint32_t key)
+{
+    uint32_t utf8 = 0;
+    if (WSOCK__LIKELY(key))
+        wsock__mask(data, data, size, key);
+    return !wsock__checks_utf8(ws, kind) ||
+           (wsock__utf8(&utf8, data, size) && !utf8);
+}
+
 /* A data frame that lies whole at the cursor and is a whole message takes no
  * state. */
 static int wsock__whole_piece(wsock *ws, const wsock__frame *f,
                               wsock__piece *piece)
 {
     wsock__loop *l = ws->loop;
-    uint32_t utf8 = 0;
     piece->data = l->pos + f->head_size;
     piece->size = (size_t)f->size;
     piece->kind = f->first & (WSOCK__RSV | 15U);
     piece->last = piece->whole = 1;
-    if (f->masked)
-        wsock__mask(piece->data, piece->data, piece->size, f->key);
     wsock__advance(l, f->head_size + piece->size);
-    if (wsock__checks_utf8(ws, piece->kind) &&
-        (!wsock__utf8(&utf8, piece->data, piece->size) || utf8))
+    if (!wsock__whole_unmask(ws, piece->kind, piece->data, piece->size,
+                             f->masked ? f->key : 0))
         return wsock__bad_utf8(ws);
     return 1;
 }
@@ -6848,15 +6902,11 @@ WSOCK__INLINE int wsock__whole_message(wsock__loop *l, wsock *ws, int masked,
 }
 
 /* 1; 0: the text was wrong, and the connection has failed. */
-WSOCK__INLINE int wsock__whole_unmask(wsock *ws, const wsock_event *e,
-                                      uint32_t key)
+WSOCK__INLINE int wsock__whole_good(wsock *ws, const wsock_event *e,
+                                    uint32_t key)
 {
-    uint8_t *data = (uint8_t *)e->data;
-    uint32_t utf8 = 0;
-    if (WSOCK__LIKELY(key))
-        wsock__mask(data, data, e->size, key);
-    if (!wsock__checks_utf8(ws, e->kind) ||
-        (wsock__utf8(&utf8, data, e->size) && !utf8))
+    if (WSOCK__LIKELY(wsock__whole_unmask(ws, e->kind, (uint8_t *)e->data,
+                                          e->size, key)))
         return 1;
     ws->loop->events_left++; /* it was none */
     wsock__bad_utf8(ws);
@@ -8236,7 +8286,7 @@ static void wsock__secure(wsock *ws)
         io->open = NULL;
         io->user = ws->io_user;
         ws->io = io;
-        ws->no_socket = 1;
+        ws->no_socket = ws->no_socket ? 1 : WSOCK__SECURE_SOCKET;
         r = tls->wrap(c->o.tls ? tls->user : ws, io, ws->role,
                       ws->role == WSOCK_CLIENT ? c->host : NULL, &c->o);
         ws->io_user = io->user;
@@ -8970,8 +9020,9 @@ static void wsock__was_read(wsock *ws, uint8_t *to, size_t room,
         ws->bits |= WSOCK__HEARD;
         ws->loop->bytes += (size_t)n;
         wsock__input(ws, to, (size_t)n);
-        if (ws->no_socket) /* it may hold more that its fd does not show */
-            wsock__list_work(ws, WSOCK__WORK_READ);
+        if (ws->no_socket && !wsock__tls_is_empty(ws))
+            wsock__list_work(ws, WSOCK__WORK_READ); /* it may hold more that
+                                                     * its fd does not show */
         else if ((size_t)n == room)
             ws->loop->filled = 1; /* the kernel will say so again */
     } else if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE) {
@@ -9599,7 +9650,7 @@ WSOCK__INLINE int wsock__event_plain(wsock__loop *l, wsock *ws,
     return (ws->role == WSOCK_SERVER
                 ? wsock__whole_message(l, ws, 1, e, &key)
                 : wsock__whole_message(l, ws, 0, e, &key)) &&
-           wsock__whole_unmask(ws, e, key);
+           wsock__whole_good(ws, e, key);
 }
 
 /* The event that the current connection has, if any: it has input, or
@@ -10738,9 +10789,8 @@ WSOCK__APART int wsock__send_plain(wsock *ws, unsigned kind, const void *data,
 }
 
 /* The usual send: a server's answer to the event that is being handled, into
- * a queue that is a single run and has room for it.  Returns where the frame
- * is to be written, or NULL. */
-WSOCK__INLINE uint8_t *wsock__answer_room(wsock *ws, size_t size)
+ * a queue that is a single run and has room for it.  NULL: it is not. */
+WSOCK__INLINE wsock__out *wsock__answer_room(wsock *ws, size_t size)
 {
     wsock__loop *l = ws->loop;
     wsock__out *out = ws->out;
@@ -10755,7 +10805,7 @@ WSOCK__INLINE uint8_t *wsock__answer_room(wsock *ws, size_t size)
     } else if (!out->single || out->queued + size > l->single_most) {
         return NULL;
     }
-    return (uint8_t *)(out + 1) + out->queued;
+    return out;
 }
 
 /* see the API section.  Nothing is kept over the copying, so that it costs
@@ -10763,21 +10813,17 @@ WSOCK__INLINE uint8_t *wsock__answer_room(wsock *ws, size_t size)
 WSOCK_API int wsock_send(wsock *ws, unsigned kind, const void *data,
                          size_t size)
 {
-    uint8_t *p;
-    size_t n;
+    wsock__out *out;
     if (WSOCK__UNLIKELY(!ws))
         return WSOCK_NO_MEMORY;
     if (WSOCK__UNLIKELY(size >= WSOCK__REFER_LEAST || !data ||
                         ws->loop->threaded || /* the mutex comes first */
                         !wsock__sends_plainly(ws, kind)))
         return wsock__send_any(ws, kind, data, size);
-    p = wsock__answer_room(ws, WSOCK__FRAME_HEAD_MOST + size);
-    if (WSOCK__UNLIKELY(!p))
+    out = wsock__answer_room(ws, WSOCK__FRAME_HEAD_MOST + size);
+    if (WSOCK__UNLIKELY(!out))
         return wsock__send_plain(ws, kind, data, size);
-    n = wsock__frame_write(p, (uint8_t)(0x80 | kind), size, 0, 0);
-    ws->out->first.size += n + size;
-    ws->out->queued += n + size;
-    memcpy(p + n, data, size);
+    wsock__frame_into(out, &out->first, 0x80 | kind, 0, 0, data, size);
     return WSOCK_OK;
 }
 
@@ -11123,7 +11169,7 @@ WSOCK_API int wsock_pause(wsock *ws, int on)
  * every poller has noticed. */
 static int wsock__has_left(const wsock *ws)
 {
-    wsock__fd fd = ws->no_socket ? -1 : wsock__io_fd(ws);
+    wsock__fd fd = ws->no_socket == 1 ? -1 : wsock__io_fd(ws);
     return fd >= 0 && wsock__socket_is_gone(fd);
 }
 
@@ -11887,7 +11933,7 @@ WSOCK__APART int wsock__server_poll_first(wsock_server *s,
 WSOCK__APART int wsock__server_text(wsock_server *s, wsock_event *event,
                                     int timeout, uint32_t key)
 {
-    if (WSOCK__LIKELY(wsock__whole_unmask(event->ws, event, key)))
+    if (WSOCK__LIKELY(wsock__whole_good(event->ws, event, key)))
         return 1;
     return wsock__server_poll(s, event, timeout);
 }
@@ -12427,7 +12473,8 @@ enum {
     WSOCK__ANCHORS = 16,        /* roots that may be meant by a chain */
     WSOCK__KEY_MOST = 2600,     /* DER of a private key: see wsock__key_load */
     WSOCK__BARREN_MOST = 131072, /* bytes of TLS in which there is no data */
-    WSOCK__TLS_SESSIONS = 32768 /* bytes of a server's session cache */
+    WSOCK__TLS_SESSIONS = 32768, /* bytes of a server's session cache */
+    WSOCK__SESSION_LIFE = 86400000 /* ms: a day, as RFC 5246 F.1.4 has it */
 };
 
 /* ---- PEM (RFC 7468) */
@@ -12521,7 +12568,8 @@ static FILE *wsock__file_open(const char *name, size_t *size)
         return NULL;
     if (fseek(file, 0, SEEK_END) == 0)
         n = ftell(file);
-    if (n > 0 && n < 1 << 26 && fseek(file, 0, SEEK_SET) == 0) {
+    if (n > 0 && n < 1 << 26) {
+        rewind(file);
         *size = (size_t)n;
         setvbuf(file, NULL, _IONBF, 0); /* a key is to stand nowhere else */
         return file;
@@ -12539,6 +12587,7 @@ typedef struct wsock__der {
 } wsock__der;
 
 enum {
+    WSOCK__DER_BOOLEAN = 0x01,
     WSOCK__DER_INTEGER = 0x02,
     WSOCK__DER_BITS = 0x03,
     WSOCK__DER_OCTETS = 0x04,
@@ -12659,16 +12708,17 @@ static int wsock__cert_parse(wsock__cert *c, const uint8_t *data, size_t size)
     return wsock__der_size(&c->key) > 0;
 }
 
-/* Find an extension of id-ce: its value's list.  0: there is none. */
-static int wsock__cert_extension(const wsock__cert *c, char id,
-                                 wsock__der *list)
+/* Find an extension of id-ce: its value's list, and whether it is critical.
+ * 0: there is none. */
+static int wsock__cert_find(const wsock__cert *c, char id, wsock__der *list,
+                            wsock__der *critical)
 {
     char oid[3] = {0x55, 0x1D, 0};
     wsock__der all = c->extensions, one, name, value;
     oid[2] = id;
     while (wsock__der_next(&all, &one)) {
         name = wsock__der_take(&one, WSOCK__DER_OID);
-        wsock__der_take(&one, 0x01); /* critical */
+        *critical = wsock__der_take(&one, WSOCK__DER_BOOLEAN);
         value = wsock__der_take(&one, WSOCK__DER_OCTETS);
         if (wsock__der_is(&name, oid, 3)) {
             *list = wsock__der_take(&value, WSOCK__DER_SEQUENCE);
@@ -12676,6 +12726,13 @@ static int wsock__cert_extension(const wsock__cert *c, char id,
         }
     }
     return 0;
+}
+
+static int wsock__cert_extension(const wsock__cert *c, char id,
+                                 wsock__der *list)
+{
+    wsock__der critical;
+    return wsock__cert_find(c, id, list, &critical);
 }
 
 enum {
@@ -12694,7 +12751,7 @@ static int wsock__cert_is_ca(const wsock__cert *c)
         return 1;
     if (!wsock__cert_extension(c, WSOCK__CERT_BASIC, &list))
         return 0;
-    flag = wsock__der_take(&list, 0x01);
+    flag = wsock__der_take(&list, WSOCK__DER_BOOLEAN);
     return wsock__der_size(&flag) == 1 && *flag.at;
 }
 
@@ -12723,7 +12780,7 @@ static void wsock__name_text(char *out, size_t room, wsock__der name)
         oid = wsock__der_take(&pair, WSOCK__DER_OID);
         wsock__der_next(&pair, &value);
         common = wsock__der_is(&oid, "\x55\x04\x03", 3);
-        if (room < 8 || (!common && !wsock__der_is(&oid, "\x55\x04\x0A", 3)))
+        if (!common && !wsock__der_is(&oid, "\x55\x04\x0A", 3))
             continue;
         memcpy(out, common ? "CN=" : "O=", common ? 4 : 3);
         wsock__cert_text(out + strlen(out), room - 4, &value);
@@ -12801,43 +12858,104 @@ static void wsock__roots_add(wsock__roots *r, const char *text, size_t size)
     }
 }
 
-/* Those of the process: read once, on first use, and never given back.  Their
+/* Is this very certificate one of them? */
+static int wsock__roots_have(const wsock__roots *r, const wsock__der *whole)
+{
+    size_t at = 0;
+    wsock__cert c;
+    while (at < r->size &&
+           wsock__cert_parse(&c, r->der + at, r->size - at)) {
+        if (wsock__der_same(&c.whole, whole))
+            return 1;
+        at += wsock__der_size(&c.whole);
+    }
+    return 0;
+}
+
+/* What the system says of authorities. */
+typedef struct wsock__trust {
+    wsock__roots roots;
+    wsock__roots barred; /* certificates that are never to be believed */
+} wsock__trust;
+
+/* That of the process: read once, on first use, and never given back.  Its
  * memory is malloc's, as no connection's own. */
-static wsock__roots wsock__process_roots;
+static wsock__trust wsock__process_trust;
+
+/* Does a list of extended key usages (RFC 5280 4.2.1.12) name servers? */
+static int wsock__uses_serve(wsock__der list)
+{
+    static const char server[] = "\x2B\x06\x01\x05\x05\x07\x03\x01";
+    static const char any[] = "\x55\x1D\x25\x00";
+    wsock__der oid;
+    while (wsock__der_next(&list, &oid))
+        if (wsock__der_is(&oid, server, 8) || wsock__der_is(&oid, any, 4))
+            return 1;
+    return 0;
+}
 
 #if defined(_WIN32)
-static void wsock__roots_append(wsock__roots *r, const uint8_t *der, size_t n)
+/* May it be believed for servers?  What it is to be used for can stand beside
+ * a certificate in the store, as a list like that of its extension; one that
+ * is too long to be read allows nothing. */
+static int wsock__store_serves(PCCERT_CONTEXT c)
 {
-    wsock__cert c;
-    uint8_t *more;
-    if (!wsock__cert_parse(&c, der, n))
-        return;
-    n = wsock__der_size(&c.whole); /* what may follow is none of it */
+    BYTE uses[1024];
+    DWORD size = sizeof uses;
+    wsock__der list;
+    if (!CertGetCertificateContextProperty(c, CERT_ENHKEY_USAGE_PROP_ID, uses,
+                                           &size))
+        return GetLastError() == (DWORD)CRYPT_E_NOT_FOUND;
+    list.at = uses;
+    list.end = uses + size;
+    return wsock__uses_serve(wsock__der_take(&list, WSOCK__DER_SEQUENCE));
+}
+
+static int wsock__roots_append(wsock__roots *r, const wsock__der *whole)
+{
+    size_t n = wsock__der_size(whole);
     if (n > r->room - r->size) {
-        more = (uint8_t *)realloc(r->der, (r->size + n) * 2);
+        uint8_t *more = (uint8_t *)realloc(r->der, (r->size + n) * 2);
         if (!more)
-            return;
+            return 0;
         r->der = more;
         r->room = (r->size + n) * 2;
     }
-    memcpy(r->der + r->size, der, n);
+    memcpy(r->der + r->size, whole->at, n);
     r->size += n;
     r->count++;
+    return 1;
 }
 
-static void wsock__roots_system(wsock__roots *r)
+/* Read a store; with `barred`, as authorities: those that may be believed.
+ * 0: there was no memory for all of it. */
+static int wsock__store_read(wsock__roots *r, const char *name,
+                             const wsock__roots *barred)
 {
-    HCERTSTORE store = CertOpenSystemStoreA(0, "ROOT");
+    HCERTSTORE store = CertOpenSystemStoreA(0, name);
     PCCERT_CONTEXT c = NULL;
+    wsock__cert cert;
+    int all = 1;
     while (store && (c = CertEnumCertificatesInStore(store, c)) != NULL)
-        wsock__roots_append(r, c->pbCertEncoded, c->cbCertEncoded);
+        if (wsock__cert_parse(&cert, c->pbCertEncoded, c->cbCertEncoded) &&
+            (!barred || (wsock__store_serves(c) &&
+                         !wsock__roots_have(barred, &cert.whole))))
+            all &= wsock__roots_append(r, &cert.whole);
     if (store)
         CertCloseStore(store, 0);
+    return all;
+}
+
+static void wsock__trust_system(wsock__trust *t)
+{
+    /* Who cannot tell what is not to be believed believes nothing. */
+    if (wsock__store_read(&t->barred, "Disallowed", NULL))
+        wsock__store_read(&t->roots, "ROOT", &t->barred);
 }
 #else
 static int wsock__roots_file(wsock__roots *r, const char *name);
 
-static void wsock__roots_system(wsock__roots *r)
+static void wsock__trust_system(wsock__trust *t)
 {
     static const char *const names[] = {
         "/etc/ssl/certs/ca-certificates.crt",     /* Debian, Arch, Gentoo */
@@ -12851,7 +12969,7 @@ static void wsock__roots_system(wsock__roots *r)
         "/usr/pkg/etc/openssl/certs/ca-certificates.crt"};
     size_t i;
     for (i = 0; i < sizeof names / sizeof *names; i++)
-        if (wsock__roots_file(r, names[i]))
+        if (wsock__roots_file(&t->roots, names[i]))
             return;
 }
 #endif
@@ -12881,47 +12999,47 @@ static int wsock__roots_file(wsock__roots *r, const char *name)
     return r->count > 0;
 }
 
-static void wsock__roots_read(void)
+static void wsock__trust_read(void)
 {
-    const char *name = getenv("SSL_CERT_FILE");
+    const char *name = wsock__environment("SSL_CERT_FILE");
     if (name && *name)
-        wsock__roots_file(&wsock__process_roots, name);
+        wsock__roots_file(&wsock__process_trust.roots, name);
     else
-        wsock__roots_system(&wsock__process_roots);
+        wsock__trust_system(&wsock__process_trust);
 }
 
 #if defined(WSOCK_NO_THREADS)
-static const wsock__roots *wsock__roots_of_process(void)
+static const wsock__trust *wsock__trust_of_process(void)
 {
     static int read;
     if (!read)
-        wsock__roots_read();
+        wsock__trust_read();
     read = 1;
-    return &wsock__process_roots;
+    return &wsock__process_trust;
 }
 #elif defined(_WIN32)
-static BOOL CALLBACK wsock__roots_once(PINIT_ONCE once, PVOID unused,
+static BOOL CALLBACK wsock__trust_once(PINIT_ONCE once, PVOID unused,
                                        PVOID *result)
 {
     (void)once;
     (void)unused;
     (void)result;
-    wsock__roots_read();
+    wsock__trust_read();
     return 1;
 }
 
-static const wsock__roots *wsock__roots_of_process(void)
+static const wsock__trust *wsock__trust_of_process(void)
 {
     static INIT_ONCE once = INIT_ONCE_STATIC_INIT;
-    InitOnceExecuteOnce(&once, wsock__roots_once, NULL, NULL);
-    return &wsock__process_roots;
+    InitOnceExecuteOnce(&once, wsock__trust_once, NULL, NULL);
+    return &wsock__process_trust;
 }
 #else
-static const wsock__roots *wsock__roots_of_process(void)
+static const wsock__trust *wsock__trust_of_process(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, wsock__roots_read);
-    return &wsock__process_roots;
+    pthread_once(&once, wsock__trust_read);
+    return &wsock__process_trust;
 }
 #endif
 
@@ -12935,8 +13053,12 @@ typedef struct wsock__identity {
     br_skey_decoder_context key; /* holds the numbers of the key */
     uint8_t spare[64];           /* what 0.6 may write behind it */
     br_ssl_session_cache_lru cache; /* a server's sessions, in the memory */
-    uint8_t *sessions;              /* behind the certificates */
+    uint8_t *sessions;              /* behind the certificates; */
+    br_ssl_server_context *fresh;   /* before it: what connections start as */
+    int64_t sessions_since;
 } wsock__identity;
+
+static void wsock__bear_suites(br_ssl_engine_context *e);
 
 /* What is to be known of a file or text before it is read. */
 typedef struct wsock__load {
@@ -13084,9 +13206,10 @@ static int wsock__identity_fits(const wsock__identity *id)
         return 0;
     if (rsa) { /* i15: the default one fails for 4096 bits in 0.6 */
         n = br_rsa_i15_compute_modulus(NULL, rsa);
-        return n == key.key.rsa.nlen && n <= sizeof mine &&
-               br_rsa_i15_compute_modulus(mine, rsa) == n &&
-               memcmp(mine, key.key.rsa.n, n) == 0;
+        if (n > sizeof mine || n != key.key.rsa.nlen)
+            return 0;
+        br_rsa_i15_compute_modulus(mine, rsa);
+        return memcmp(mine, key.key.rsa.n, n) == 0;
     }
     n = ec->curve == key.key.ec.curve
             ? br_ec_compute_pub(br_ec_get_default(), NULL, mine, ec)
@@ -13101,6 +13224,18 @@ static unsigned wsock__issuer_key(const wsock__identity *id)
     br_x509_decoder_init(&d, NULL, NULL);
     br_x509_decoder_push(&d, id->chain[0].data, id->chain[0].data_len);
     return (unsigned)br_x509_decoder_get_signer_key_type(&d);
+}
+
+/* Forget the sessions that a server keeps when the first of them may be a
+ * day old: none is resumed later, and no secret stays in memory for ever. */
+static void wsock__sessions_age(wsock__identity *id, int64_t now)
+{
+    if (now - id->sessions_since < WSOCK__SESSION_LIFE)
+        return;
+    wsock__wipe(id->sessions, WSOCK__TLS_SESSIONS);
+    br_ssl_session_cache_lru_init(&id->cache, id->sessions,
+                                  WSOCK__TLS_SESSIONS);
+    id->sessions_since = now;
 }
 
 static void wsock__identity_free(wsock__config *c, wsock__identity *id)
@@ -13125,7 +13260,8 @@ static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
     if (!wsock__text_get(&l, c->o.tls_cert, &cert))
         return NULL;
     room = wsock__round(cert.size);
-    size = sizeof *id + room + (sessions ? WSOCK__TLS_SESSIONS : 0);
+    size = sizeof *id + room +
+           (sessions ? sizeof *id->fresh + WSOCK__TLS_SESSIONS : 0);
     l.option = "tls_key";
     if (wsock__text_get(&l, c->o.tls_key, &key)) {
         id = (wsock__identity *)wsock__tls_alloc(c, size);
@@ -13151,9 +13287,14 @@ static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
     wrong[0] = 0;
     id->issuer_key = wsock__issuer_key(id);
     if (sessions) {
-        id->sessions = (uint8_t *)(id + 1) + room;
+        id->fresh = (br_ssl_server_context *)(void *)((uint8_t *)(id + 1) +
+                                                      room);
+        br_ssl_server_zero(id->fresh);
+        wsock__bear_suites(&id->fresh->eng);
+        id->sessions = (uint8_t *)(id->fresh + 1);
         br_ssl_session_cache_lru_init(&id->cache, id->sessions,
                                       WSOCK__TLS_SESSIONS);
+        id->sessions_since = c->system.now(c->system.user);
     }
     return id;
 }
@@ -13171,6 +13312,7 @@ typedef struct wsock__chain {
     char *text; /* what is wrong, 160 bytes */
     wsock__roots ca; /* of options.tls_ca */
     int insecure;
+    int limited; /* an authority of this name may not sign for these names */
     uint32_t starts[WSOCK__CHAIN_MOST + 1]; /* where each begins in bytes */
     int count;                     /* -1: more than can be kept */
     wsock__cert certs[WSOCK__CHAIN_MOST];
@@ -13192,7 +13334,7 @@ static void wsock__chain_start(const br_x509_class **methods, const char *name)
 {
     wsock__chain *c = wsock__chain_of(methods);
     (void)name; /* c->host has it, also when it is an address */
-    c->count = c->path_size = 0;
+    c->count = c->path_size = c->limited = 0;
     c->anchor_count = 0;
 }
 
@@ -13200,13 +13342,14 @@ static void wsock__chain_cert(const br_x509_class **methods, uint32_t size)
 {
     wsock__chain *c = wsock__chain_of(methods);
     uint32_t at;
+    (void)size;
     if (c->count < 0)
         return;
-    at = c->count ? c->starts[c->count] : 0;
-    if (c->count == WSOCK__CHAIN_MOST || size > WSOCK__CHAIN_BYTES - at) {
+    if (c->count == WSOCK__CHAIN_MOST) {
         c->count = -1;
         return;
     }
+    at = c->count ? c->starts[c->count] : 0;
     c->starts[c->count] = at;
     c->starts[++c->count] = at; /* grows as it comes */
 }
@@ -13215,9 +13358,10 @@ static void wsock__chain_bytes(const br_x509_class **methods,
                                const unsigned char *bytes, size_t n)
 {
     wsock__chain *c = wsock__chain_of(methods);
-    uint32_t *end = &c->starts[c->count > 0 ? c->count : 0];
-    if (c->count <= 0)
+    uint32_t *end;
+    if (c->count < 0)
         return;
+    end = &c->starts[c->count];
     if (n > WSOCK__CHAIN_BYTES - *end) {
         c->count = -1;
         return;
@@ -13240,6 +13384,14 @@ static unsigned wsock__chain_wrong(wsock__chain *c, int code,
     vsnprintf(c->text, 160, format, args);
     va_end(args);
     return (unsigned)code;
+}
+
+/* What the one at a place of the path is called in a line. */
+static void wsock__chain_which(const wsock__chain *c, int place, char out[90])
+{
+    char name[70];
+    wsock__name_text(name, sizeof name, c->certs[c->path[place]].subject);
+    snprintf(out, 90, place ? "certificate of %s" : "certificate", name);
 }
 
 /* From the peer's own certificate to the one that signed it, and on; what
@@ -13266,6 +13418,13 @@ static void wsock__chain_order(wsock__chain *c)
 }
 
 /* ---- names (RFC 6125 6.4, RFC 2818 3.1) */
+
+enum { /* kinds of a GeneralName (RFC 5280 4.2.1.6) */
+    WSOCK__NAME_EMAIL = 0x81,
+    WSOCK__NAME_HOST = 0x82,
+    WSOCK__NAME_ADDRESS = 0x87,
+    WSOCK__NAME_SUBJECT = 0xA4
+};
 
 /* A host that is an address, as bytes: their number, 0 for a name. */
 static size_t wsock__host_address(const char *host, uint8_t address[16])
@@ -13294,13 +13453,25 @@ static int wsock__name_matches(const wsock__der *name, const char *host)
            wsock__same(n, size, host);
 }
 
+/* A host's name or address as text.  0: it is neither. */
+static int wsock__general_text(char out[64], unsigned tag,
+                               const wsock__der *name)
+{
+    size_t n = wsock__der_size(name);
+    if (tag == WSOCK__NAME_HOST)
+        wsock__cert_text(out, 64, name);
+    else if (tag == WSOCK__NAME_ADDRESS && (n == 4 || n == 16))
+        inet_ntop(n == 4 ? AF_INET : AF_INET6, name->at, out, 64);
+    return out[0] != 0;
+}
+
 /* The host's name is to stand in the certificate; the names of the subject do
  * not count (RFC 6125 6.4.4 allows that, and browsers do it). */
 static unsigned wsock__chain_names(wsock__chain *c)
 {
     uint8_t address[16] = {0};
     size_t n = wsock__host_address(c->host, address), others = 0;
-    char first[80] = "", text[64] = "";
+    char first[64] = "", text[64] = "";
     wsock__der list = {NULL, NULL}, name;
     unsigned tag;
     if (!wsock__cert_extension(&c->certs[0], WSOCK__CERT_NAMES, &list))
@@ -13308,20 +13479,11 @@ static unsigned wsock__chain_names(wsock__chain *c)
                                   "the certificate has no subjectAltName, so "
                                   "it is for no host, not for %.80s", c->host);
     while ((tag = wsock__der_next(&list, &name)) != 0) {
-        if (tag == 0x82 && !n && wsock__name_matches(&name, c->host))
+        if (n ? tag == WSOCK__NAME_ADDRESS &&
+                    wsock__der_is(&name, (char *)address, n)
+              : tag == WSOCK__NAME_HOST && wsock__name_matches(&name, c->host))
             return 0;
-        if (tag == 0x87 && n && wsock__der_is(&name, (char *)address, n))
-            return 0;
-        if (tag == 0x82 && !first[0])
-            wsock__cert_text(first, 64, &name);
-        else if (tag == 0x87 && !first[0])
-            inet_ntop(wsock__der_size(&name) == 4 ? AF_INET : AF_INET6,
-                      wsock__der_size(&name) == 4 ||
-                              wsock__der_size(&name) == 16
-                          ? name.at
-                          : address,
-                      first, 64);
-        else
+        if (first[0] || !wsock__general_text(first, tag, &name))
             others++;
     }
     if (others)
@@ -13331,51 +13493,158 @@ static unsigned wsock__chain_names(wsock__chain *c)
                               first[0] ? first : "no host", text, c->host);
 }
 
+/* ---- names that an authority may sign for (RFC 5280 4.2.1.10) */
+
+/* "example.com" holds itself and what ends with ".example.com"; with a dot in
+ * front, as many write it, only the latter. */
+static int wsock__subtree_hosts(const wsock__der *base, const wsock__der *name)
+{
+    size_t n = wsock__der_size(base), m = wsock__der_size(name), i;
+    const uint8_t *tail;
+    if (n == 0 || n > m)
+        return n == 0;
+    tail = name->end - n;
+    for (i = 0; i < n; i++)
+        if (wsock__lower((char)base->at[i]) != wsock__lower((char)tail[i]))
+            return 0;
+    return *base->at == '.' ? n < m : n == m || tail[-1] == '.';
+}
+
+/* An address and its mask behind it. */
+static int wsock__subtree_addresses(const wsock__der *base,
+                                    const wsock__der *name)
+{
+    size_t n = wsock__der_size(name), i;
+    if (wsock__der_size(base) != 2 * n)
+        return 0;
+    for (i = 0; i < n; i++)
+        if ((base->at[i] ^ name->at[i]) & base->at[n + i])
+            return 0;
+    return 1;
+}
+
+/* What a name begins with.  Its parts are whole in both, so bytes tell. */
+static int wsock__subtree_subjects(wsock__der base, const wsock__der *name)
+{
+    wsock__der first = wsock__der_take(&base, WSOCK__DER_SEQUENCE);
+    size_t n = wsock__der_size(&first);
+    return wsock__der_size(&base) == 0 && n <= wsock__der_size(name) &&
+           memcmp(first.at, name->at, n) == 0;
+}
+
+/* How a name stands to a list of subtrees: -1 there is none of its kind, 0 it
+ * is outside, 1 inside, 2 that is not understood. */
+static int wsock__subtrees_hold(wsock__der list, unsigned kind,
+                                const wsock__der *name)
+{
+    int held = -1;
+    while (wsock__der_size(&list) && held < 1) {
+        wsock__der one = wsock__der_take(&list, WSOCK__DER_SEQUENCE), base;
+        unsigned tag = wsock__der_next(&one, &base);
+        if (!tag || wsock__der_size(&one)) /* malformed, or a minimum */
+            return 2;
+        if (tag != kind)
+            continue;
+        if (kind == WSOCK__NAME_HOST)
+            held = wsock__subtree_hosts(&base, name);
+        else if (kind == WSOCK__NAME_ADDRESS)
+            held = wsock__subtree_addresses(&base, name);
+        else if (kind == WSOCK__NAME_SUBJECT)
+            held = wsock__subtree_subjects(base, name);
+        else
+            return 2;
+    }
+    return held;
+}
+
+/* Subjects are compared byte by byte: that allows too few, but would bar too
+ * few as well. */
+static int wsock__limits_allow(wsock__der limits, unsigned kind,
+                               wsock__der name)
+{
+    wsock__der permitted = wsock__der_take(&limits, 0xA0);
+    wsock__der excluded = wsock__der_take(&limits, 0xA1);
+    int in = wsock__subtrees_hold(permitted, kind, &name);
+    int out = wsock__subtrees_hold(excluded, kind, &name);
+    return wsock__der_size(&limits) == 0 && (in == -1 || in == 1) &&
+           (out == -1 || (out == 0 && kind != WSOCK__NAME_SUBJECT));
+}
+
+/* The names of one certificate, among them a mail address in its subject. */
+static int wsock__limits_allow_cert(wsock__der limits, const wsock__cert *cert)
+{
+    static const char email[] = "\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x09"
+                                "\x01";
+    wsock__der list, name = cert->subject;
+    const char *at = (const char *)name.at, *end = (const char *)name.end;
+    unsigned kind;
+    name = wsock__der_take(&name, WSOCK__DER_SEQUENCE);
+    if (wsock__der_size(&name) &&
+        !wsock__limits_allow(limits, WSOCK__NAME_SUBJECT, name))
+        return 0;
+    if (wsock__find(at, end, email) &&
+        !wsock__limits_allow(limits, WSOCK__NAME_EMAIL, name))
+        return 0;
+    if (!wsock__cert_extension(cert, WSOCK__CERT_NAMES, &list))
+        return 1;
+    while ((kind = wsock__der_next(&list, &name)) != 0)
+        if (!wsock__limits_allow(limits, kind, name))
+            return 0;
+    return 1;
+}
+
+/* May this authority sign for those of the path that stand below a place?
+ * The host is asked for too, as a name with a star can be inside and outside.
+ */
+static int wsock__limits_allow_chain(const wsock__chain *c,
+                                     const wsock__cert *authority, int place)
+{
+    wsock__der limits, host;
+    uint8_t address[16];
+    size_t n = wsock__host_address(c->host, address);
+    int i;
+    if (!wsock__cert_extension(authority, WSOCK__CERT_LIMITS, &limits))
+        return 1;
+    host.at = n ? address : (const uint8_t *)c->host;
+    host.end = host.at + (n ? n : strlen(c->host));
+    if (wsock__der_size(&limits) == 0 ||
+        !wsock__limits_allow(limits, n ? WSOCK__NAME_ADDRESS
+                                       : WSOCK__NAME_HOST, host))
+        return 0;
+    for (i = 0; i < place; i++)
+        if (!wsock__limits_allow_cert(limits, &c->certs[c->path[i]]))
+            return 0;
+    return 1;
+}
+
 /* ---- what it may be used for, and when (RFC 5280 4.2.1.12, 4.1.2.5) */
 
 /* Does its extended key usage, if it has one, allow servers? */
 static int wsock__cert_serves(const wsock__cert *cert)
 {
-    static const char server[] = "\x2B\x06\x01\x05\x05\x07\x03\x01";
-    static const char any[] = "\x55\x1D\x25\x00";
-    wsock__der list, oid;
-    if (!wsock__cert_extension(cert, WSOCK__CERT_USE, &list))
-        return 1;
-    while (wsock__der_next(&list, &oid))
-        if (wsock__der_is(&oid, server, 8) || wsock__der_is(&oid, any, 4))
-            return 1;
-    return 0;
-}
-
-/* Does it say for which names it may sign? */
-static int wsock__cert_is_limited(const wsock__cert *cert)
-{
     wsock__der list;
-    return wsock__cert_extension(cert, WSOCK__CERT_LIMITS, &list);
+    return !wsock__cert_extension(cert, WSOCK__CERT_USE, &list) ||
+           wsock__uses_serve(list);
 }
 
-/* An authority that may sign for mail may not for servers; and one that may
- * sign for some names (RFC 5280 4.2.1.10) is not taken at all, as which names
- * these are is not understood here, nor by BearSSL. */
+/* An authority that may sign for mail may not for servers, nor one that may
+ * sign for other names. */
 static unsigned wsock__chain_use(wsock__chain *c)
 {
-    char name[70], which[90] = "certificate";
+    char which[90];
     int i;
     for (i = 0; i < c->path_size; i++) {
         const wsock__cert *cert = &c->certs[c->path[i]];
-        if (i) {
-            wsock__name_text(name, sizeof name, cert->subject);
-            snprintf(which, sizeof which, "certificate of %s", name);
-        }
+        wsock__chain_which(c, i, which);
         if (!wsock__cert_serves(cert))
             return wsock__chain_wrong(c, BR_ERR_X509_FORBIDDEN_KEY_USAGE,
                                       "the %s is not for servers: its "
                                       "extended key usage lacks serverAuth",
                                       which);
-        if (i && wsock__cert_is_limited(cert))
-            return wsock__chain_wrong(c, BR_ERR_X509_CRITICAL_EXTENSION,
-                                      "the %s limits the names that it signs "
-                                      "for, which is not understood", which);
+        if (i && !wsock__limits_allow_chain(c, cert, i))
+            return wsock__chain_wrong(c, BR_ERR_X509_BAD_SERVER_NAME,
+                                      "the %s may not sign for all names "
+                                      "below it", which);
     }
     return 0;
 }
@@ -13411,13 +13680,10 @@ static unsigned wsock__chain_times(wsock__chain *c, uint64_t now)
     for (i = 0; i < c->path_size; i++) {
         const wsock__cert *cert = &c->certs[c->path[i]];
         uint64_t day = (now < cert->from ? cert->from : cert->until) / 1000000;
-        char name[70], which[90] = "certificate";
+        char which[90];
         if (now >= cert->from && now <= cert->until)
             continue;
-        if (i) {
-            wsock__name_text(name, sizeof name, cert->subject);
-            snprintf(which, sizeof which, "certificate of %s", name);
-        }
+        wsock__chain_which(c, i, which);
         return wsock__chain_wrong(
             c, BR_ERR_X509_EXPIRED, "the %s %s on %04u-%02u-%02u", which,
             now < cert->from ? "begins" : "expired", (unsigned)(day / 10000),
@@ -13456,22 +13722,41 @@ static unsigned wsock__chain_pins(wsock__chain *c)
 
 /* ---- trust */
 
-/* Add the roots that have this name. */
+/* Does the system say of one that it is never to be believed? */
+static unsigned wsock__chain_barred(wsock__chain *c, const wsock__roots *barred)
+{
+    char which[90];
+    int i;
+    for (i = 0; i < c->path_size; i++) {
+        if (!wsock__roots_have(barred, &c->certs[c->path[i]].whole))
+            continue;
+        wsock__chain_which(c, i, which);
+        return wsock__chain_wrong(c, BR_ERR_X509_NOT_TRUSTED,
+                                  "the %s is among those that this system "
+                                  "disallows", which);
+    }
+    return 0;
+}
+
+/* Add the roots that have this name, and may sign for what stands below this
+ * place of the path. */
 static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
-                                 const wsock__der *name)
+                                 const wsock__der *name, int place)
 {
     size_t at = 0;
     while (at < roots->size && c->anchor_count < WSOCK__ANCHORS) {
         br_x509_trust_anchor *a = &c->anchors[c->anchor_count];
         wsock__cert root;
         size_t i = 0;
-        if (!wsock__cert_parse(&root, roots->der + at, roots->size - at))
-            break;
+        wsock__cert_parse(&root, roots->der + at, roots->size - at);
         at += wsock__der_size(&root.whole);
         if (!wsock__der_same(&root.subject, name) ||
-            !wsock__cert_serves(&root) || wsock__cert_is_limited(&root) ||
-            !wsock__cert_key(&root, &a->pkey))
+            !wsock__cert_serves(&root) || !wsock__cert_key(&root, &a->pkey))
             continue;
+        if (!wsock__limits_allow_chain(c, &root, place)) {
+            c->limited = 1;
+            continue;
+        }
         a->dn.data = (unsigned char *)(uintptr_t)root.subject.at;
         a->dn.len = wsock__der_size(&root.subject);
         a->flags = wsock__cert_is_ca(&root) ? BR_X509_TA_CA : 0;
@@ -13479,6 +13764,30 @@ static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
             i++;
         c->anchor_count += i == c->anchor_count; /* else it is there */
     }
+}
+
+/* BearSSL refuses a critical extension that it does not know.  This one was
+ * heeded already: so what it reads there is that it is not critical, and what
+ * it hashes, for the signature, is the certificate as it is. */
+static void wsock__chain_feed(br_x509_minimal_context *m,
+                              const wsock__cert *cert, int authority)
+{
+    const wsock__der *d = &cert->whole;
+    const uint8_t *at = d->at;
+    wsock__der limits, critical;
+    m->vtable->start_cert(&m->vtable, (uint32_t)wsock__der_size(d));
+    if (authority && wsock__cert_find(cert, WSOCK__CERT_LIMITS, &limits,
+                                      &critical) &&
+        wsock__der_size(&critical) == 1) {
+        m->vtable->append(&m->vtable, at, (size_t)(critical.at - at));
+        m->do_mhash = 0;
+        m->vtable->append(&m->vtable, (const unsigned char *)"", 1);
+        br_multihash_update(&m->mhash, critical.at, 1);
+        m->do_mhash = 1;
+        at = critical.end;
+    }
+    m->vtable->append(&m->vtable, at, (size_t)(d->end - at));
+    m->vtable->end_cert(&m->vtable);
 }
 
 static unsigned wsock__chain_judge(wsock__chain *c, int64_t now)
@@ -13496,12 +13805,8 @@ static unsigned wsock__chain_judge(wsock__chain *c, int64_t now)
     br_x509_minimal_set_time(m, (uint32_t)(now / 86400 + 719528),
                              (uint32_t)(now % 86400));
     m->vtable->start_chain(&m->vtable, NULL);
-    for (i = 0; i < c->path_size; i++) {
-        const wsock__der *d = &c->certs[c->path[i]].whole;
-        m->vtable->start_cert(&m->vtable, (uint32_t)wsock__der_size(d));
-        m->vtable->append(&m->vtable, d->at, wsock__der_size(d));
-        m->vtable->end_cert(&m->vtable);
-    }
+    for (i = 0; i < c->path_size; i++)
+        wsock__chain_feed(m, &c->certs[c->path[i]], i > 0);
     return m->vtable->end_chain(&m->vtable);
 }
 
@@ -13513,10 +13818,15 @@ static unsigned wsock__chain_refused(wsock__chain *c, unsigned code)
     wsock__name_text(name, sizeof name, last->issuer);
     switch (code) {
     case BR_ERR_X509_NOT_TRUSTED:
-        if (c->ca.count == 0 && wsock__roots_of_process()->count == 0)
+        if (c->ca.count == 0 &&
+            wsock__trust_of_process()->roots.count == 0)
             return wsock__chain_wrong(c, (int)code, "this system has no list "
                                       "of authorities: set options.tls_ca or "
                                       "SSL_CERT_FILE");
+        if (c->limited)
+            return wsock__chain_wrong(c, (int)code, "signed by an authority "
+                                      "that may not sign for all names below "
+                                      "it: %s", name);
         if (wsock__der_same(&last->issuer, &last->subject))
             return wsock__chain_wrong(
                 c, (int)code, c->path_size == 1
@@ -13577,20 +13887,23 @@ static unsigned wsock__chain_end(const br_x509_class **methods)
     if (!code)
         code = wsock__chain_pins(c);
     if (!code && c->insecure && !wsock__cert_key(&c->certs[0], &c->key))
-        code = BR_ERR_X509_WRONG_KEY_TYPE;
+        code = wsock__chain_wrong(c, BR_ERR_X509_WRONG_KEY_TYPE,
+                                  "the server's key is neither RSA nor EC");
     if (code || c->insecure)
         return code;
     wsock__chain_order(c);
     code = wsock__chain_names(c);
     if (!code)
         code = wsock__chain_use(c);
+    if (!code && !c->config->o.tls_ca) {
+        roots = &wsock__trust_of_process()->roots;
+        code = wsock__chain_barred(c, &wsock__trust_of_process()->barred);
+    }
     if (code)
         return code;
-    if (!c->config->o.tls_ca)
-        roots = wsock__roots_of_process();
     for (i = 0; i < c->path_size; i++) {
-        wsock__chain_anchors(c, roots, &c->certs[c->path[i]].issuer);
-        wsock__chain_anchors(c, roots, &c->certs[c->path[i]].subject);
+        wsock__chain_anchors(c, roots, &c->certs[c->path[i]].issuer, i + 1);
+        wsock__chain_anchors(c, roots, &c->certs[c->path[i]].subject, i);
     }
     code = wsock__chain_judge(c, now);
     if (code == BR_ERR_X509_EXPIRED) /* one below an authority: say which */
@@ -13625,13 +13938,19 @@ typedef struct wsock__bear {
     wsock__identity *identity; /* of this connection alone, until then */
     size_t accepted; /* bytes of a write that are encoded, not yet out */
     size_t barren;   /* bytes that came since the last ones of data */
+    const uint8_t *ahead; /* in `in`: bytes that came, */
+    size_t ahead_size;    /* and that the engine has not asked for yet */
     int code;        /* BearSSL's */
     uint8_t client;
     uint8_t refused; /* it cannot begin: text tells why */
     uint8_t lost;    /* the transport below has failed: it explains */
     uint8_t broken;  /* ... in writing; what came before is still read */
     uint8_t cut;     /* the stream has ended without close_notify */
+    uint8_t ended;   /* ... with it, when that was not to be yet */
     uint8_t closing; /* ours is said */
+    uint8_t dry;     /* the socket below has no more now */
+    uint8_t held_size;
+    uint8_t held[192]; /* small records that are not sent yet */
     char text[160];
     char host[256]; /* without the dot that may stand at its end */
     union {
@@ -13646,57 +13965,115 @@ static br_ssl_engine_context *wsock__bear_engine(wsock__bear *t)
     return t->client ? &t->u.client.eng : &t->u.server.eng;
 }
 
-static size_t wsock__record_size(const wsock_options *o)
-{
-    return o->tls_record ? o->tls_record : 16384;
-}
-
 static size_t wsock__bear_size(const wsock_options *o)
 {
-    return sizeof(wsock__bear) + 2 * wsock__record_size(o) +
+    return sizeof(wsock__bear) + 2 * o->tls_record +
            (BR_SSL_BUFSIZE_INPUT - 16384) + (BR_SSL_BUFSIZE_OUTPUT - 16384);
 }
 
-/* Send what the engine has for the wire.  0: all is out; WANT or error. */
-static int wsock__bear_push(wsock__bear *t)
+/* Put aside what the engine has for the wire, as far as it is small: it leaves
+ * together with what comes next. */
+static void wsock__bear_hold(wsock__bear *t)
 {
     br_ssl_engine_context *e = wsock__bear_engine(t);
-    while (!t->broken && (br_ssl_engine_current_state(e) & BR_SSL_SENDREC)) {
-        wsock_buf buf;
-        ptrdiff_t n;
-        buf.data = br_ssl_engine_sendrec_buf(e, &buf.size);
-        n = t->below.write(t->below.user, &buf, 1);
-        if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE || n == 0)
-            return n ? (int)n : (int)WSOCK_WANT_WRITE;
-        if (n < 0 || (size_t)n > buf.size)
-            t->lost = t->broken = 1;
-        else
-            br_ssl_engine_sendrec_ack(e, (size_t)n);
+    const unsigned char *from;
+    size_t n;
+    while ((from = br_ssl_engine_sendrec_buf(e, &n)) != NULL &&
+           n <= sizeof t->held - t->held_size) {
+        memcpy(t->held + t->held_size, from, n);
+        t->held_size = (uint8_t)(t->held_size + n);
+        br_ssl_engine_sendrec_ack(e, n);
     }
-    return t->broken ? (int)WSOCK_TRANSPORT_ERROR : 0;
 }
 
-/* Read one record or a part of it.  1: something came; WANT or error.  A peer
- * that sends nothing but empty records does not keep a loop for itself. */
-static int wsock__bear_pull(wsock__bear *t)
+/* `n` bytes of what is held and of what the engine has are on the wire. */
+static void wsock__bear_sent(wsock__bear *t, size_t n)
 {
-    br_ssl_engine_context *e = wsock__bear_engine(t);
-    size_t room;
-    unsigned char *to = br_ssl_engine_recvrec_buf(e, &room);
-    ptrdiff_t n = t->below.read(t->below.user, to, room);
+    size_t held = n < t->held_size ? n : t->held_size;
+    t->held_size = (uint8_t)(t->held_size - held);
+    memmove(t->held, t->held + held, t->held_size);
+    if (n > held)
+        br_ssl_engine_sendrec_ack(wsock__bear_engine(t), n - held);
+}
+
+/* Send what is held, then what the engine has for the wire.  0: all is out;
+ * WANT or error. */
+static int wsock__bear_push(wsock__bear *t)
+{
+    while (!t->broken) {
+        wsock_buf bufs[2];
+        size_t count = 0, size = t->held_size;
+        ptrdiff_t n;
+        bufs[0].data = t->held;
+        bufs[0].size = t->held_size;
+        count += t->held_size > 0;
+        bufs[count].data =
+            br_ssl_engine_sendrec_buf(wsock__bear_engine(t),
+                                      &bufs[count].size);
+        if (bufs[count].data)
+            size += bufs[count++].size;
+        if (!count)
+            return 0;
+        n = t->below.write(t->below.user, bufs, count);
+        if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE || n == 0)
+            return n ? (int)n : (int)WSOCK_WANT_WRITE;
+        if (n < 0 || (size_t)n > size)
+            t->lost = t->broken = 1;
+        else
+            wsock__bear_sent(t, (size_t)n);
+    }
+    return WSOCK_TRANSPORT_ERROR;
+}
+
+/* Read what has come to `to`, a place in the engine's buffer, and as far as
+ * that goes: the engine asks for the head of a record, then for the rest, and
+ * touches nothing behind that.  1: some came; WANT or error.  A socket that
+ * gives less than was asked for is empty: it is not asked again before the
+ * next wait. */
+static int wsock__bear_fetch(wsock__bear *t, uint8_t *to)
+{
+    size_t room = (size_t)(t->out - to);
+    int dry = t->dry;
+    ptrdiff_t n;
+    t->dry = 0;
+    if (dry)
+        return WSOCK_WANT_READ;
+    n = t->below.read(t->below.user, to, room);
     if (n > 0 && (size_t)n <= room) {
-        br_ssl_engine_recvrec_ack(e, (size_t)n);
-        t->barren += (size_t)n;
-        if (t->barren <= WSOCK__BARREN_MOST)
-            return 1;
-        snprintf(t->text, sizeof t->text, "the peer sends TLS without end "
-                 "and nothing in it");
-        return WSOCK_TRANSPORT_ERROR;
+        t->ahead = to;
+        t->ahead_size = (size_t)n;
+        t->dry = (size_t)n < room && t->below.read == wsock__socket_read;
+        return 1;
     }
     if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE)
         return (int)n;
     t->cut = n == 0;
     t->lost = n != 0;
+    return WSOCK_TRANSPORT_ERROR;
+}
+
+/* Give the engine one record or a part of it.  1: done; WANT or error.  A peer
+ * that sends nothing but empty records does not keep a loop for itself. */
+static int wsock__bear_pull(wsock__bear *t)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    size_t n;
+    unsigned char *to = br_ssl_engine_recvrec_buf(e, &n);
+    int r = t->ahead_size ? 1 : wsock__bear_fetch(t, to);
+    if (r < 0)
+        return r;
+    if (n > t->ahead_size)
+        n = t->ahead_size;
+    if (to != t->ahead)
+        memmove(to, t->ahead, n);
+    t->ahead += n;
+    t->ahead_size -= n;
+    br_ssl_engine_recvrec_ack(e, n);
+    t->barren += n;
+    if (t->barren <= WSOCK__BARREN_MOST)
+        return 1;
+    snprintf(t->text, sizeof t->text, "the peer sends TLS without end and "
+             "nothing in it");
     return WSOCK_TRANSPORT_ERROR;
 }
 
@@ -13732,14 +14109,11 @@ static const char *wsock__alert_text(int alert)
 static const char *wsock__engine_text(int code)
 {
     switch (code) {
-    case BR_ERR_OK: return "the peer has closed TLS";
-    case BR_ERR_BAD_VERSION:
     case BR_ERR_UNSUPPORTED_VERSION: return "the peer does not speak TLS 1.2";
     case BR_ERR_TOO_LARGE: return "the peer's record is larger than "
                                   "options.tls_record allows";
     case BR_ERR_BAD_MAC: return "a record was changed on its way";
-    case BR_ERR_NO_RANDOM: return "the system's random source failed";
-    case BR_ERR_UNKNOWN_TYPE: return "what came is not TLS";
+    case BR_ERR_BAD_VERSION: return "what came is not TLS 1.2";
     case BR_ERR_BAD_CIPHER_SUITE: return "no cipher suite in common";
     case BR_ERR_BAD_SIGNATURE: return "the peer's signature is wrong";
     case BR_ERR_BAD_FINISHED: return "the handshake was changed on its way";
@@ -13761,6 +14135,7 @@ static int wsock__bear_failed(wsock__bear *t)
     t->code = code;
     if (t->text[0])
         return WSOCK_TRANSPORT_ERROR;
+    t->ended = code == BR_ERR_OK;
     if (alert == 70 && t->client)
         snprintf(t->text, sizeof t->text, "the server requires TLS 1.3; "
                  "BearSSL speaks 1.2: use another library by options.tls");
@@ -13782,8 +14157,7 @@ static void wsock__bear_say_alert(wsock__bear *t)
     uint8_t record[7] = {21, 3, 3, 0, 2, 2, 42};
     wsock_buf buf;
     int code = t->code;
-    if (!t->client || t->lost || code < BR_ERR_X509_OK ||
-        code > BR_ERR_X509_NOT_TRUSTED)
+    if (!t->client || code < BR_ERR_X509_OK || code > BR_ERR_X509_NOT_TRUSTED)
         return;
     if (code == BR_ERR_X509_EXPIRED)
         record[6] = 45;
@@ -13811,6 +14185,7 @@ static void wsock__bear_slim(wsock__bear *t)
 
 typedef struct wsock__session {
     uint8_t key[32]; /* whose it is, and by which checks it came to be */
+    int64_t made;    /* when, by the connection's clock */
     br_ssl_session_parameters it;
 } wsock__session;
 
@@ -13843,46 +14218,64 @@ static void wsock__session_key(const wsock__bear *t, uint8_t key[32])
     br_sha256_out(&hash, key);
 }
 
-/* 1: there is a session to be resumed. */
+static int64_t wsock__bear_now(const wsock__bear *t)
+{
+    const wsock_system *s = &t->config->system;
+    return s->now(s->user);
+}
+
+/* 1: there is a session to be resumed, and it is not too old. */
 static int wsock__session_take(wsock__bear *t)
 {
     wsock__session s;
     uint8_t key[32];
-    int same;
+    int64_t age;
+    int good;
     if (!t->config->o.tls_session)
         return 0;
     memcpy(&s, t->config->o.tls_session, sizeof s);
     wsock__session_key(t, key);
-    same = s.it.session_id_len > 0 && memcmp(key, s.key, sizeof key) == 0;
-    if (same)
+    age = wsock__bear_now(t) - s.made;
+    good = s.it.session_id_len > 0 && memcmp(key, s.key, sizeof key) == 0 &&
+           age >= 0 && age < WSOCK__SESSION_LIFE;
+    if (good)
         br_ssl_engine_set_session_parameters(&t->u.client.eng, &s.it);
     wsock__wipe(&s, sizeof s);
-    return same;
+    return good;
 }
 
-/* The handshake is done: the next one may be shorter. */
+/* The handshake is done: the next one may be shorter.  A session that was
+ * resumed is as old as it was. */
 static void wsock__session_keep(wsock__bear *t)
 {
-    wsock__session s;
+    wsock__session s, before;
     if (!t->client || !t->config->o.tls_session)
         return;
+    memcpy(&before, t->config->o.tls_session, sizeof before);
     memset(&s, 0, sizeof s);
     wsock__session_key(t, s.key);
     br_ssl_engine_get_session_parameters(&t->u.client.eng, &s.it);
+    s.made = memcmp(s.it.master_secret, before.it.master_secret,
+                    sizeof s.it.master_secret) == 0
+                 ? before.made
+                 : wsock__bear_now(t);
     memcpy(t->config->o.tls_session, &s, sizeof s);
     wsock__wipe(&s, sizeof s);
+    wsock__wipe(&before, sizeof before);
 }
 
 static int wsock__bear_open(void *user, const char *host, int port)
 {
     wsock__bear *t = (wsock__bear *)user;
     br_ssl_engine_context *e = wsock__bear_engine(t);
-    int r;
+    int r = 0;
     (void)host;
     (void)port;
     if (t->refused)
         return WSOCK_TRANSPORT_ERROR;
-    for (;;) {
+    if (t->held_size)
+        r = wsock__bear_push(t);
+    while (r >= 0) {
         unsigned state = br_ssl_engine_current_state(e);
         if (state & BR_SSL_CLOSED || state == 0) {
             if (t->client && t->config->o.tls_session) /* RFC 5246 7.2.2 */
@@ -13891,20 +14284,19 @@ static int wsock__bear_open(void *user, const char *host, int port)
             wsock__bear_say_alert(t);
             return r;
         }
-        r = 1;
-        if (state & BR_SSL_SENDREC)
+        if (state & BR_SSL_SENDREC) {
+            wsock__bear_hold(t); /* a flight is of several records */
             r = wsock__bear_push(t);
-        else if (state & (BR_SSL_SENDAPP | BR_SSL_RECVAPP))
-            break;
-        else
+        } else if (state & (BR_SSL_SENDAPP | BR_SSL_RECVAPP)) {
+            wsock__session_keep(t);
+            wsock__bear_slim(t);
+            t->barren = 0;
+            return WSOCK_OK;
+        } else {
             r = wsock__bear_pull(t);
-        if (r < 0)
-            return r;
+        }
     }
-    wsock__session_keep(t);
-    wsock__bear_slim(t);
-    t->barren = 0;
-    return WSOCK_OK;
+    return r;
 }
 
 /* The end: in order, or because the engine has failed. */
@@ -13925,6 +14317,44 @@ static int wsock__bear_is_stuck(const wsock__bear *t, unsigned state)
     return !t->closing && !(state & BR_SSL_SENDREC) && (state & both) != both;
 }
 
+enum { WSOCK__RECORD_DATA = 23 }; /* its first byte: RFC 5246 6.2.1 */
+
+/* Has more data come?  A record of another kind waits for its turn: with the
+ * end of TLS the engine sends nothing any more, and what came before may want
+ * an answer. */
+static int wsock__bear_goes_on(wsock__bear *t)
+{
+    size_t n;
+    const uint8_t *to =
+        br_ssl_engine_recvrec_buf(wsock__bear_engine(t), &n);
+    if (!to || !t->ahead_size)
+        return 0;
+    return to != t->in || t->ahead[0] == WSOCK__RECORD_DATA;
+}
+
+/* Take out what is decoded, and what follows of records that have come, so that
+ * the answers to many small ones leave together. */
+static size_t wsock__bear_take(wsock__bear *t, uint8_t *to, size_t size)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    size_t sum = 0;
+    while (sum < size) {
+        size_t n;
+        const unsigned char *from = br_ssl_engine_recvapp_buf(e, &n);
+        if (from) {
+            if (n > size - sum)
+                n = size - sum;
+            memcpy(to + sum, from, n);
+            br_ssl_engine_recvapp_ack(e, n);
+            t->barren = 0;
+            sum += n;
+        } else if (!wsock__bear_goes_on(t) || wsock__bear_pull(t) < 0) {
+            break; /* if something is wrong, the next read sees it, too */
+        }
+    }
+    return sum;
+}
+
 static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
 {
     wsock__bear *t = (wsock__bear *)user;
@@ -13932,18 +14362,10 @@ static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
     int r = 0, pushed = 0;
     for (;;) {
         unsigned state = br_ssl_engine_current_state(e);
-        size_t n;
         if (state & BR_SSL_CLOSED || state == 0)
             return wsock__bear_closed(t);
-        if (state & BR_SSL_RECVAPP) {
-            const unsigned char *from = br_ssl_engine_recvapp_buf(e, &n);
-            if (n > size)
-                n = size;
-            memcpy(data, from, n);
-            br_ssl_engine_recvapp_ack(e, n);
-            t->barren = 0;
-            return (ptrdiff_t)n;
-        }
+        if (state & BR_SSL_RECVAPP)
+            return (ptrdiff_t)wsock__bear_take(t, (uint8_t *)data, size);
         /* An answer that is owed, as an alert or the end of the stream; what
          * stands there of a write is for the next write. */
         if ((state & BR_SSL_SENDREC) && !t->accepted && !pushed) {
@@ -13966,17 +14388,24 @@ static ptrdiff_t wsock__bear_read(void *user, void *data, size_t size)
     return r == WSOCK_WANT_READ && pushed == WSOCK_WANT_WRITE ? pushed : r;
 }
 
-/* Encode what fits into a record.  0: the engine takes nothing now. */
+/* Encode what fits into a record, behind `skip` bytes, `most` at most.
+ * 0: the engine takes nothing now. */
 static size_t wsock__bear_encode(br_ssl_engine_context *e,
-                                 const wsock_buf *bufs, size_t count)
+                                 const wsock_buf *bufs, size_t count,
+                                 size_t skip, size_t most)
 {
     size_t room, taken = 0, i;
     unsigned char *to = br_ssl_engine_sendapp_buf(e, &room);
-    for (i = 0; to && i < count && taken < room; i++) {
-        size_t n = bufs[i].size;
+    if (room > most)
+        room = most;
+    for (i = 0; i < count && taken < room; i++) {
+        size_t past = skip < bufs[i].size ? skip : bufs[i].size;
+        size_t n = bufs[i].size - past;
         if (n > room - taken)
             n = room - taken;
-        memcpy(to + taken, bufs[i].data, n);
+        if (n)
+            memcpy(to + taken, (const uint8_t *)bufs[i].data + past, n);
+        skip -= past;
         taken += n;
     }
     if (taken) {
@@ -13986,9 +14415,30 @@ static size_t wsock__bear_encode(br_ssl_engine_context *e,
     return taken;
 }
 
-/* One record a call.  What is encoded counts as written once it is out: until
- * then the same bytes are offered again.  (Nothing behind what is counted may
- * be encoded: after a count other bytes may come next.) */
+enum { WSOCK__RECORD_MORE = 29 }; /* bytes that a record has besides data */
+
+/* Encode what leaves with one write: a record; or two, if the bytes fill some
+ * and a few are left, as of a message of 16 KiB with its frame's head: these
+ * few go first.  0: the engine takes nothing now. */
+static size_t wsock__bear_accept(wsock__bear *t, const wsock_buf *bufs,
+                                 size_t count)
+{
+    br_ssl_engine_context *e = wsock__bear_engine(t);
+    size_t size = 0, few = 0, room, i;
+    for (i = 0; i < count; i++)
+        size += bufs[i].size;
+    br_ssl_engine_sendapp_buf(e, &room);
+    if (room && size > room &&
+        size % room <= sizeof t->held - WSOCK__RECORD_MORE)
+        few = wsock__bear_encode(e, bufs, count, 0, size % room);
+    if (few)
+        wsock__bear_hold(t);
+    return few + wsock__bear_encode(e, bufs, count, few, size);
+}
+
+/* What is encoded counts as written once it is out: until then the same bytes
+ * are offered again.  (Nothing behind what is counted may be encoded: after a
+ * count other bytes may come next.) */
 static ptrdiff_t wsock__bear_write(void *user, const wsock_buf *bufs,
                                    size_t count)
 {
@@ -13999,7 +14449,7 @@ static ptrdiff_t wsock__bear_write(void *user, const wsock_buf *bufs,
     if (r == 0 && !t->accepted) {
         if (br_ssl_engine_current_state(e) & BR_SSL_CLOSED)
             return wsock__bear_failed(t);
-        t->accepted = wsock__bear_encode(e, bufs, count);
+        t->accepted = wsock__bear_accept(t, bufs, count);
         if (!t->accepted)
             return WSOCK_WANT_READ;
         r = wsock__bear_push(t);
@@ -14061,6 +14511,8 @@ static void wsock__bear_explain(void *user, wsock_failure *f)
             t->below.explain(t->below.user, f);
     } else if (t->cut) {
         f->text = "the stream was cut: it ended without TLS's close_notify";
+    } else if (t->ended) {
+        f->text = "the peer has closed TLS";
     } else {
         f->code = WSOCK_TLS_ERROR;
         f->phase = WSOCK_PHASE_TLS;
@@ -14082,7 +14534,8 @@ static void wsock__bear_close(void *user)
 /* ---- how it begins */
 
 /* ECDHE for forward secrecy, with AEAD; what the CPU has instructions for
- * comes first. */
+ * comes first.  To ask the CPU takes some microseconds in a virtual machine,
+ * so a server does it once. */
 static void wsock__bear_suites(br_ssl_engine_context *e)
 {
     static const uint16_t suites[] = {
@@ -14118,11 +14571,10 @@ static int wsock__bear_prepare(wsock__bear *t)
 {
     br_ssl_engine_context *e = wsock__bear_engine(t);
     const wsock_system *s = &t->config->system;
-    size_t record = wsock__record_size(&t->config->o);
+    size_t record = t->config->o.tls_record;
     uint8_t seed[48];
     if (s->random(s->user, seed, sizeof seed) != 0)
         return WSOCK_RANDOM_FAILED;
-    wsock__bear_suites(e);
     br_ssl_engine_set_buffers_bidi(
         e, t->in, record + BR_SSL_BUFSIZE_INPUT - 16384, t->out,
         record + BR_SSL_BUFSIZE_OUTPUT - 16384);
@@ -14152,8 +14604,11 @@ static int wsock__bear_roots(wsock__bear *t)
     ca->room = text.size;
     if (!ca->der)
         ca->der = (uint8_t *)wsock__tls_alloc(c, text.size);
-    if (ca->der)
-        wsock__roots_add(ca, text.text, text.size);
+    if (!ca->der) {
+        snprintf(t->text, sizeof t->text, "no memory for options.tls_ca");
+        return 0;
+    }
+    wsock__roots_add(ca, text.text, text.size);
     if (ca->count == 0)
         snprintf(t->text, sizeof t->text, "options.tls_ca has no certificate "
                  "that can be used");
@@ -14191,8 +14646,10 @@ static int wsock__bear_identify(wsock__bear *t)
                                     BR_KEYTYPE_SIGN, id->issuer_key,
                                     br_ec_get_default(),
                                     br_ecdsa_sign_asn1_get_default());
-    if (!t->client && id->sessions)
+    if (!t->client && id->sessions) {
+        wsock__sessions_age(id, wsock__bear_now(t));
         br_ssl_server_set_cache(&t->u.server, &id->cache.vtable);
+    }
     return 1;
 }
 
@@ -14212,6 +14669,7 @@ static int wsock__bear_begin_client(wsock__bear *t)
     t->chain->insecure =
         (c->o.flags & WSOCK_UNSAFE_TLS_ACCEPT_ANYONE) != 0;
     br_ssl_client_zero(&t->u.client);
+    wsock__bear_suites(&t->u.client.eng);
     r = wsock__bear_prepare(t);
     if (r != WSOCK_OK)
         return r;
@@ -14231,8 +14689,14 @@ static int wsock__bear_begin_client(wsock__bear *t)
 
 static int wsock__bear_begin_server(wsock__bear *t)
 {
+    const wsock__identity *id = (const wsock__identity *)t->config->identity;
     int r;
-    br_ssl_server_zero(&t->u.server);
+    if (id) {
+        t->u.server = *id->fresh;
+    } else {
+        br_ssl_server_zero(&t->u.server);
+        wsock__bear_suites(&t->u.server.eng);
+    }
     r = wsock__bear_prepare(t);
     if (r != WSOCK_OK)
         return r;
@@ -14259,8 +14723,7 @@ static int wsock__bear_wrap(void *user, wsock_io *io, int role,
     t->config = ws->config;
     t->client = role == WSOCK_CLIENT;
     t->in = (uint8_t *)(t + 1);
-    t->out = t->in + wsock__record_size(options) + BR_SSL_BUFSIZE_INPUT -
-             16384;
+    t->out = t->in + options->tls_record + BR_SSL_BUFSIZE_INPUT - 16384;
     snprintf(t->host, sizeof t->host, "%s", host ? host : "");
     n = strlen(t->host);
     if (n && t->host[n - 1] == '.')
@@ -14320,17 +14783,31 @@ static void wsock__tls_unload(wsock__config *c)
 static void wsock__tls_move(wsock *ws, wsock__config *to)
 {
     wsock__bear *t = (wsock__bear *)ws->io_user;
-    if (!ws->io || ws->io->close != wsock__bear_close)
+    if (ws->io->close != wsock__bear_close)
         return;
     t->config->used -= t->size;
     to->used += t->size;
     t->config = to;
+}
+
+/* Has a transport that was just read from nothing more until the next wait?
+ * That is known of TLS over a socket. */
+static int wsock__tls_is_empty(const wsock *ws)
+{
+    wsock__bear *t = (wsock__bear *)ws->io_user;
+    size_t n;
+    if (ws->io->read != wsock__bear_read || !t->dry || t->ahead_size ||
+        br_ssl_engine_recvapp_buf(wsock__bear_engine(t), &n))
+        return 0;
+    t->dry = 0;
+    return 1;
 }
 #endif
 
 #undef WSOCK__TLS
 #undef WSOCK__WINDOWS
 #undef WSOCK__LINUX
+#undef WSOCK__BSD
 #undef WSOCK__ACCEPT4
 #undef WSOCK__EPOLL
 #undef WSOCK__KQUEUE

@@ -1,12 +1,15 @@
 /* chat.c - a chat and its web page, from one program on one port.
  *
  *     cc -O2 -o chat examples/chat.c
- *     ./chat [--host H] [--port N]
+ *     ./chat [--host H] [--port N] [--cert FILE --key FILE]
  *
  * Open the address that it prints, http://127.0.0.1:9001/ unless told
  * otherwise, in two windows (port 0: any free one; host 0.0.0.0: for other
- * machines too).  It ends on SIGINT and SIGTERM, after closing its
- * connections.
+ * machines too).  With a certificate and its key (PEM) that is https://.  It
+ * ends on SIGINT and SIGTERM, after closing its connections.  For https://,
+ * with BearSSL (Debian's libbearssl-dev):
+ *
+ *     cc -O2 -DWSOCK_BEARSSL -o chat examples/chat.c -lbearssl
  *
  * The chat is ws://127.0.0.1:9001/chat (and ws://127.0.0.1:9001/).
  * Page to server: the first message is a name, all others are what is said.
@@ -259,7 +262,7 @@ static void handle(const wsock_event *e)
 
 int main(int argc, char **argv)
 {
-    const char *host = "127.0.0.1", *port = "9001";
+    const char *host = "127.0.0.1", *port = "9001", *s;
     wsock_options options = {0};
     wsock_event e;
     char url[320];
@@ -270,11 +273,16 @@ int main(int argc, char **argv)
             host = argv[i + 1];
         else if (strcmp(argv[i], "--port") == 0)
             port = argv[i + 1];
+        else if (strcmp(argv[i], "--cert") == 0)
+            options.tls_cert = argv[i + 1];
+        else if (strcmp(argv[i], "--key") == 0)
+            options.tls_key = argv[i + 1];
         else
             break;
     }
     if (i < argc) {
-        fprintf(stderr, "usage: chat [--host H] [--port N]\n");
+        fprintf(stderr, "usage: chat [--host H] [--port N] "
+                        "[--cert FILE --key FILE]\n");
         return 2;
     }
 
@@ -283,15 +291,17 @@ int main(int argc, char **argv)
     options.send_limit = SEND_LIMIT;
     options.close_timeout = 2000; /* a browser that sleeps is not awaited */
     options.max_connections = MAX_PEOPLE; /* "here" for all of them fits */
-    snprintf(url, sizeof url, strchr(host, ':') ? "ws://[%s]:%s/"
-                                                : "ws://%s:%s/", host, port);
+    s = options.tls_cert ? "s" : "";
+    snprintf(url, sizeof url, strchr(host, ':') ? "ws%s://[%s]:%s/"
+                                                : "ws%s://%s:%s/",
+             s, host, port);
     server = wsock_listen(url, &options);
     if (wsock_server_error(server) == WSOCK_OK) {
         signal(SIGINT, on_signal);
         signal(SIGTERM, on_signal);
-        printf(strchr(host, ':') ? "open http://[%s]:%d/ in a browser\n"
-                                 : "open http://%s:%d/ in a browser\n",
-               host, wsock_server_port(server));
+        printf(strchr(host, ':') ? "open http%s://[%s]:%d/ in a browser\n"
+                                 : "open http%s://%s:%d/ in a browser\n",
+               s, host, wsock_server_port(server));
         fflush(stdout);
     }
     while (wsock_server_poll(server, &e, WSOCK_NEVER) >= 0) {

@@ -296,6 +296,8 @@ int main(int argc, char **argv)
     if (!context)
         return 1;
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    SSL_CTX_set_read_ahead(context, 1); /* whole records by one read */
+    SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS); /* while idle */
     plug.wrap = wrap;
     plug.user = context;
     options.tls = &plug;

@@ -1,9 +1,10 @@
-/* load.c - the load on a server, and what the server spends on it.
+/* load.c - the load on a server, and what the server spends on it.  Built with
+ * -DLOAD_TLS -lssl it is the same load over TLS: see link.h.
  *
  *     load [--raw] --port P [--pid PID] [--conns C] [--size S] [--window W]
  *          [--messages N | --seconds T] [--text ascii|cjk] [--fanout]
  *     load [--raw] --port P [--pid PID] [--conns C] --handshakes N
- *     load [--raw] --port P --pid PID --idle N1 N2
+ *     load [--raw] --port P --pid PID --idle N1 N2 [--size S --touch]
  *
  * The first opens C connections and then, on each of them, sends W messages
  * at once, waits until all have come back, and so on, N messages in all, or
@@ -14,7 +15,7 @@
  * (--fanout: the messages that were received).  The second does N handshakes,
  * C at a time, each on a new connection that it closes once the server has
  * agreed; it prints the same.  The third opens N1 and then N2 connections
- * that say nothing, and prints
+ * that say nothing, or with --touch nothing but one message, and prints
  *     resident bytes of PID at N1, at N2
  *
  * It knows as much of RFC 6455 as this needs and uses nothing of wsock: a
@@ -25,6 +26,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdint.h>
@@ -38,6 +40,8 @@
 
 struct conn {
     int fd;
+    void *tls;     /* see link.h */
+    int resumes;   /* ... */
     size_t out;    /* bytes of the batch that are written */
     size_t in;     /* bytes of the batch that came back */
     size_t rounds; /* batches still to do, with this one */
@@ -45,11 +49,11 @@ struct conn {
 };
 
 static struct {
-    int raw, port, conns, window, text, fanout, idle1, idle2;
+    int raw, port, conns, window, text, fanout, idle1, idle2, touch;
     pid_t pid;
     size_t size, messages, handshakes;
     double seconds;
-} o = {0, 0, 1, 1, 0, 0, 0, 0, 0, 125, 10000, 0, 0};
+} o = {0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 125, 10000, 0, 0};
 
 enum { BINARY, ASCII, CJK }; /* o.text */
 enum { EVENTS = 512, HEAD = 2048 };
@@ -73,6 +77,8 @@ static void usage(void)
     fprintf(stderr, "load: see the top of load.c for the arguments\n");
     exit(2);
 }
+
+#include "link.h"
 
 /* --------------------------------------------------------------- messages */
 
@@ -152,16 +158,15 @@ static int is_answer(const char *head, size_t n)
     exit(1);
 }
 
-static void shake_hands(int fd)
+static void shake_hands(struct conn *c)
 {
     char head[2048];
     size_t n = 0;
     ssize_t got;
-    if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) < 0)
-        die("send");
+    if (link_send(c, request, sizeof request - 1) < 0) die("send");
     do {
         if (n == sizeof head
-            || (got = recv(fd, head + n, sizeof head - n, 0)) <= 0)
+            || (got = link_recv(c, head + n, sizeof head - n)) <= 0)
             die("the handshake");
         n += (size_t)got;
     } while (!is_answer(head, n));
@@ -185,11 +190,18 @@ static int connected(void)
     return fd;
 }
 
-static int opened(void)
+/* It never waits any more. */
+static void be_quick(const struct conn *c)
 {
-    int fd = connected();
-    shake_hands(fd);
-    return fd;
+    if (fcntl(c->fd, F_SETFL, O_NONBLOCK) < 0) die("fcntl");
+}
+
+static void open_conn(struct conn *c)
+{
+    c->fd = connected();
+    link_begin(c);
+    if (!link_up(c)) die("the handshake");
+    shake_hands(c);
 }
 
 /* -------------------------------------------------------------- measuring */
@@ -243,8 +255,7 @@ static void write_batch(int ep, struct conn *c)
 {
     int writing = 0;
     while (c->out < batch_size) {
-        ssize_t n = send(c->fd, batch + c->out, batch_size - c->out,
-                         MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = link_send(c, batch + c->out, link_most(c));
         if (n < 0 && errno != EAGAIN) die("send");
         if (n < 0) {
             writing = 1;
@@ -281,7 +292,7 @@ static int fan_done(int ep)
 static int read_batch(int ep, struct conn *c)
 {
     for (;;) {
-        ssize_t n = recv(c->fd, buffer, sizeof buffer, MSG_DONTWAIT);
+        ssize_t n = link_recv(c, buffer, sizeof buffer);
         if (n < 0 && errno == EAGAIN) return 0;
         if (n < 0) die("recv");
         if (n == 0 || (size_t)n > answer_size - c->in
@@ -300,7 +311,7 @@ static int read_batch(int ep, struct conn *c)
             write_batch(ep, c);
             return 0; /* the answer is not there yet: spare a recv */
         }
-        if ((size_t)n < sizeof buffer) return 0;
+        if (link_is_empty((size_t)n, sizeof buffer)) return 0;
     }
 }
 
@@ -352,7 +363,8 @@ static void load(void)
     if (!rounds) rounds = 1;
     prepare();
     for (i = 0; i < o.conns; i++) {
-        conns[i].fd = opened();
+        open_conn(&conns[i]);
+        be_quick(&conns[i]);
         watch(ep, EPOLL_CTL_ADD, &conns[i]);
     }
     if (o.seconds > 0) run(ep, 1); /* nothing is cold any more */
@@ -365,23 +377,36 @@ static void load(void)
 
 /* ------------------------------------------------------------- handshakes */
 
+/* The request leaves as soon as it may. */
+static void ask(struct conn *c)
+{
+    if (c->out || !link_up(c)) return;
+    c->out = sizeof request - 1;
+    if (link_send(c, request, c->out) < 0) die("send");
+}
+
 static void begin_handshake(int ep, struct conn *c)
 {
     c->fd = connected();
-    c->in = 0;
+    c->in = c->out = 0;
+    be_quick(c);
     watch(ep, EPOLL_CTL_ADD, c);
-    if (send(c->fd, request, sizeof request - 1, MSG_NOSIGNAL) < 0)
-        die("send");
+    link_begin(c);
+    ask(c);
 }
 
 /* A head may come in pieces, so it is collected: one buffer for each. */
 static int go_on(struct conn *c, char *head)
 {
-    ssize_t n = recv(c->fd, head + c->in, HEAD - c->in, 0);
+    ssize_t n;
+    ask(c);
+    if (!c->out) return 0;
+    n = link_recv(c, head + c->in, HEAD - c->in);
+    if (n < 0 && errno == EAGAIN) return 0;
     if (n <= 0) die("the handshake");
     c->in += (size_t)n;
     if (!is_answer(head, c->in)) return 0;
-    close(c->fd);
+    link_end(c);
     return 1;
 }
 
@@ -391,8 +416,11 @@ static void handshakes(void)
     char *heads = malloc((size_t)o.conns * HEAD);
     int ep = epoll_create1(0), i, n;
     size_t begun = 0, done = 0;
-    double since = wall(), used = cpu();
+    double since, used;
     if (!heads) die("memory");
+    link_prepare();
+    since = wall();
+    used = cpu();
     for (i = 0; i < o.conns && begun < o.handshakes; i++, begun++)
         begin_handshake(ep, &conns[i]);
     while (done < o.handshakes) {
@@ -412,17 +440,38 @@ static void handshakes(void)
 
 /* ------------------------------------------------------------------- idle */
 
+/* One message, and all of it back. */
+static void touch(struct conn *c)
+{
+    ssize_t n;
+    for (; c->out < batch_size; c->out += (size_t)n) {
+        n = link_send(c, batch + c->out, link_most(c));
+        if (n < 0) die("send");
+    }
+    for (; c->in < answer_size; c->in += (size_t)n) {
+        n = link_recv(c, buffer, answer_size - c->in);
+        if (n <= 0 || memcmp(buffer, answer + c->in, (size_t)n) != 0)
+            die("the message");
+    }
+}
+
 static void idle(void)
 {
     struct timespec calm = {0, 300000000};
     long first = 0;
     int i;
+    if (o.size > sizeof buffer) usage();
+    prepare();
     for (i = 0; i < o.idle2; i++) {
+        struct conn c;
         if (i == o.idle1) {
             nanosleep(&calm, NULL);
             first = resident();
         }
-        opened(); /* stays open until this program ends */
+        memset(&c, 0, sizeof c);
+        open_conn(&c);
+        if (o.touch) touch(&c);
+        link_leave(&c); /* stays open until this program ends */
     }
     nanosleep(&calm, NULL);
     printf("%ld %ld\n", first, resident());
@@ -449,7 +498,7 @@ static void take(const char *name, const char *value)
         o.messages = strtoul(value, 0, 10);
     else if (strcmp(name, "--handshakes") == 0)
         o.handshakes = strtoul(value, 0, 10);
-    else
+    else if (!link_option(name, value))
         usage();
 }
 
@@ -460,6 +509,7 @@ int main(int argc, char **argv)
         const char *a = argv[i];
         if (strcmp(a, "--raw") == 0) o.raw = 1;
         else if (strcmp(a, "--fanout") == 0) o.fanout = 1;
+        else if (strcmp(a, "--touch") == 0) o.touch = 1;
         else if (strcmp(a, "--idle") == 0 && i + 2 < argc) {
             o.idle1 = atoi(argv[++i]);
             o.idle2 = atoi(argv[++i]);

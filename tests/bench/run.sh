@@ -1,12 +1,14 @@
 #!/bin/sh
-# Usage: sh tests/bench/run.sh [--quick] [--install] [--write]
+# Usage: sh tests/bench/run.sh [--tls] [--quick] [--install] [--write]
 #
+#     --tls      over wss://, beside OpenSSL: see tls.sh
 #     --quick    a minute instead of a quarter of an hour: fewer rows, shorter
-#                runs, instructions of raw and wsock only
+#                runs, instructions of raw and wsock only; with --tls one
+#                minute instead of three
 #     --install  fetch the npm package `ws` into tests/.work/bench first
 #     --write    put the table into README.md as well
 #
-# Prints one table, from this run: wsock, a raw epoll echo and the peers.
+# Prints one table, from this run: wsock, a raw echo and the peers.
 # What the figures mean stands in README.md.  Needs Linux and a C compiler;
 # whatever else is missing leaves `-`, with the reason below the table.
 set -u
@@ -14,25 +16,27 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 work=$here/../.work/bench
 kinds='raw wsock libwebsockets wslay beast websocketpp ws'
-quick= install= write=
+tls= quick= install= write=
 for argument; do
     case $argument in
+    --tls) tls=yes ;;
     --quick) quick=yes ;;
     --install) install=yes ;;
     --write) write=yes ;;
-    *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
     esac
 done
 if [ -n "$write" ]; then # again, with the output kept
     mkdir -p "$work" || exit 2
-    { sh "$0" ${quick:+--quick} ${install:+--install} || echo failed; } |
-        tee "$work/table"
+    { sh "$0" ${tls:+--tls} ${quick:+--quick} ${install:+--install} ||
+        echo failed; } | tee "$work/table"
     [ "$(tail -n 1 "$work/table")" != failed ] || exit 1
-    awk -v table="$work/table" '
-        /^<!-- end of the table/ { hidden = 0 }
+    awk -v table="$work/table" -v name="the ${tls:+TLS }table" '
+        index($0, "<!-- end of " name) { hidden = 0 }
         !hidden { print }
-        /^<!-- the table/ { while ((getline line < table) > 0) print line
-                            hidden = 1 }' "$here/README.md" >"$work/new" &&
+        index($0, "<!-- " name) { while ((getline line < table) > 0) print line
+                                  hidden = 1 }' \
+        "$here/README.md" >"$work/new" &&
         cat "$work/new" >"$here/README.md"
     exit
 fi
@@ -80,6 +84,10 @@ peers() {
     peer beast cpp boost/beast.hpp libboost-dev -pthread $cxx $cxxflags
     peer websocketpp cpp websocketpp/server.hpp libwebsocketpp-dev -pthread \
         $cxx $cxxflags
+    peer_ws
+}
+
+peer_ws() {
     if [ -n "$install" ] && [ ! -d "$work/node_modules/ws" ]; then
         npm install --no-save --no-audit --no-fund --prefix "$work" ws@8 \
             bufferutil@4 >"$work/npm.log" 2>&1 || cat "$work/npm.log" >&2
@@ -89,7 +97,7 @@ peers() {
     elif ! "$node" -e 'require("ws")' 2>/dev/null; then
         note "ws: not measured, the npm package is not there (--install)"
     else
-        live="$live ws"
+        live="$live ws${tls:+ ws13}"
     fi
 }
 
@@ -115,17 +123,21 @@ head_of_table() {
     echo
     line='|' rule='| ---'
     for kind in $kinds; do
-        line="$line | $(echo "$kind $(version $kind)" | sed 's/ $//
-            s/^beast/Boost.Beast/; s/^ws /npm ws /')"
+        line="$line | $(title $kind)"
         rule="$rule | ---"
     done
     printf '%s |\n%s |\n' "$line" "$rule"
 }
 
-section() { echo "| **$1**$(echo " $kinds" | sed 's/ [a-z]*/ |/g') |"; }
+title() { # kind
+    echo "$1 $(version $1)" | sed 's/ $//
+        s/^beast/Boost.Beast/; s/^ws /npm ws /'
+}
+
+section() { echo "| **$1**$(echo " $kinds" | sed 's/ [a-z0-9]*/ |/g') |"; }
 
 # A row from lines `kind value`: the least of each, or the largest, and with
-# `ratio` how it compares to raw.
+# `ratio` how it compares to raw, that of TLS 1.3 for its kinds.
 row() { # label, format, least|largest[ ratio]
     awk -v kinds="$kinds" -v label="$1" -v format="$2" -v how="$3" '
         !($1 in best) || (how ~ /least/ ? $2 < best[$1] : $2 > best[$1]) {
@@ -137,8 +149,9 @@ row() { # label, format, least|largest[ ratio]
             for (i = 1; i <= n; i++) {
                 if (!(k[i] in best)) { printf " | -"; continue }
                 printf " | " format, best[k[i]]
-                if (how ~ /ratio/ && k[i] != "raw" && best["raw"] > 0)
-                    printf " (%.2f)", best[k[i]] / best["raw"]
+                raw = k[i] ~ /13$/ ? "raw13" : "raw"
+                if (how ~ /ratio/ && k[i] != raw && best[raw] > 0)
+                    printf " (%.2f)", best[k[i]] / best[raw]
             }
             print " |"
         }'
@@ -149,7 +162,7 @@ row() { # label, format, least|largest[ ratio]
 # Takes a peer out of this row; ours and raw must work.
 give_up() { # kind, label
     case $1 in
-    raw | wsock) echo "$1 failed at $2" >&2; exit 1 ;;
+    raw* | wsock | bearssl | openssl*) echo "$1 failed at $2" >&2; exit 1 ;;
     esac
     note "$1, $2: failed ($(tail -n 1 "$work/load.log"))"
     running=$(echo " $running " | sed "s/ $1 / /")
@@ -373,6 +386,11 @@ parse without a stream, nor wslay mask or check alone"
 
 # -------------------------------------------------------------------- all --
 
+if [ -n "$tls" ]; then
+    . "$here/tls.sh"
+    tls_table
+    exit
+fi
 build_ours || exit 1
 live='raw wsock'
 peers

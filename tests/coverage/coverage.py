@@ -107,7 +107,7 @@ def counts_of(f, source):
 
 def places_of(f, counts, source):
     """[(line, its entry in the list)] of the blocks that are not covered."""
-    if max(f.regions.values()) == 0:
+    if counts and max(f.regions.values()) == 0:
         return [(min(counts), f.name + ": never called")]
     found, before = [], True
     for line in sorted(counts):

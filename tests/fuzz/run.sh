@@ -6,11 +6,12 @@
 # with apt-get.  Without libFuzzer the corpus is replayed through a plain
 # main() that is built with ${CC:-cc}.
 #
-# Targets: core_client core_server pair url request; $TARGETS chooses among
-# them.
+# Targets: core_client core_server pair url request, and with BearSSL
+# certificate tls; $TARGETS chooses among them.
 # Everything is built and kept in tests/.work/fuzz, found inputs too, so
 # that a later run goes on from there; the committed corpus is not changed.
 # Every run takes the same way; SEED=0 lets the fuzzer choose another.
+# JOBS targets run side by side, two if it is not set.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 work=$here/../.work/fuzz
@@ -24,7 +25,7 @@ for arg in "$@"; do
     esac
 done
 [ -n "$seconds" ] || { echo "usage: run.sh SECONDS [--install]" >&2; exit 2; }
-targets=${TARGETS:-core_client core_server pair url request}
+targets=${TARGETS:-core_client core_server pair url request certificate tls}
 mkdir -p "$work" || exit 2
 passed=0 failed=0 skipped=0
 
@@ -33,15 +34,19 @@ source_of() {
     case $1 in
     core_client) echo "-DROLE=WSOCK_CLIENT $here/fuzz_core.c" ;;
     core_server) echo "-DROLE=WSOCK_SERVER $here/fuzz_core.c" ;;
+    certificate | tls) echo "$here/fuzz_$1.c -lbearssl" ;;
     *) echo "$here/fuzz_$1.c" ;;
     esac
 }
 
 can_fuzz() {
     echo 'int LLVMFuzzerTestOneInput(const unsigned char *p, unsigned long n)
-          { (void)p; (void)n; return 0; }' >"$work/probe.c"
-    clang -fsanitize=fuzzer,address,undefined -o "$work/probe" \
-        "$work/probe.c" >"$work/probe.log" 2>&1
+          { (void)p; (void)n; return 0; }' >"$work/probe.$$.c"
+    clang -fsanitize=fuzzer,address,undefined -o "$work/probe.$$" \
+        "$work/probe.$$.c" >"$work/probe.log" 2>&1
+    can=$?
+    rm -f "$work/probe.$$" "$work/probe.$$.c"
+    return $can
 }
 
 if ! can_fuzz && [ $install = 1 ]; then
@@ -117,16 +122,40 @@ replay() {
     fi
 }
 
-for target in $targets; do
+one() { # target
+    target=$1
     if [ ! -f "$here/corpus/$target/$(ls "$here/corpus/$target" 2>/dev/null |
         head -n 1)" ]; then
         echo "skip $target: no corpus; run seeds.py"
+        skipped=$((skipped + 1))
+    elif source_of "$target" | grep -q bearssl &&
+        [ ! -e /usr/include/bearssl.h ]; then
+        echo "skip $target: no BearSSL (libbearssl-dev)"
         skipped=$((skipped + 1))
     elif [ $fuzzer = 1 ]; then
         fuzz "$target"
     else
         replay "$target"
     fi
-done
+}
+
+# Each target in a run of its own, whose last line counts.
+side_by_side() {
+    printf '%s\n' $targets | xargs -P "${JOBS:-2}" -n 1 sh -c \
+        'TARGETS=$3 sh "$0" "$1" >"$2/$3.out" 2>&1' \
+        "$here/run.sh" "$seconds" "$work"
+    for target in $targets; do
+        sed '$d' "$work/$target.out"
+        set -- $(tail -n 1 "$work/$target.out" | tr -c '0-9\n' ' ')
+        passed=$((passed + ${1:-0})) failed=$((failed + ${2:-1}))
+        skipped=$((skipped + ${3:-0}))
+    done
+}
+
+if [ "${targets#* }" = "$targets" ]; then
+    one "$targets"
+else
+    side_by_side
+fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed = 0 ]

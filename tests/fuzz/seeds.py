@@ -3,9 +3,17 @@
 
 The same bytes every time.  A seed is a small, readable beginning for the
 fuzzer; what the bytes mean stands at the top of each target.
+
+    seeds.py PKI
+
+writes nothing but those of fuzz_certificate.c, from a folder that
+tests/peers/tls/certificates.py has made: its keys are new every time.
 """
+import base64
 import os
+import re
 import struct
+import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -477,9 +485,97 @@ def request():
     put("cut", 0, MORE_PLAIN, [(R_RESPOND,)], b"X: a")
 
 
-if __name__ == "__main__":
+# fuzz_tls.c: bits of the first byte, and what is done; SERVER: to its side.
+T_SETTLED, T_SMALL, T_FAIL, T_FAIL_SERVER = 1, 2, 4, 128
+(T_ARRIVE, T_MUCH, T_SEND, T_FLIP, T_TURN, T_MADE_UP, T_END,
+ T_POLL) = range(8)
+SERVER = 8
+
+
+def tls():
+    def put(name, options, *steps):
+        write("tls", name, bytes([options]) + b"".join(
+            bytes(x) for x in steps))
+
+    client = [(T_POLL, 0), (T_MUCH | SERVER, 9), (T_MUCH, 19),
+              (T_MUCH | SERVER, 9), (T_MUCH, 9), (T_MUCH | SERVER, 9),
+              (T_MUCH, 9)]
+    talk = [(T_SEND, 0), (T_SEND | SERVER, 0), (T_MUCH, 9),
+            (T_MUCH | SERVER, 255)] * 8
+    put("nothing", 0)
+    put("talk", T_SETTLED, *talk)
+    put("talk-small", T_SETTLED | T_SMALL, *talk)
+    put("steps", 0, *(client + talk))
+    put("bytes", 0, *([(T_POLL, 0)] + [(T_ARRIVE | SERVER, 0), (T_ARRIVE, 2)]
+                      * 150))
+    for i, what in enumerate((T_FLIP, T_TURN, T_MADE_UP, T_END)):
+        for side in (0, SERVER):
+            for at in range(len(client) - 1):
+                put("harm-%d-%d-%d" % (i, side, at), 0,
+                    *(client[:at + 1] + [(what | side, 21 + at)]
+                      + client[at + 1:]))
+            put("harm-%d-%d-open" % (i, side), T_SETTLED, (T_SEND, 0),
+                (T_SEND | SERVER, 0), (T_SEND, 0), (T_SEND | SERVER, 0),
+                (what | side, 23), *talk)
+    for n in (1, 5, 9, 14, 20):
+        put("no-memory-client-%d" % n, T_FAIL * n | T_SETTLED, *talk)
+        put("no-memory-server-%d" % n, T_FAIL * n | T_SETTLED | T_FAIL_SERVER,
+            *talk)
+
+
+# fuzz_certificate.c: what a seed is, and how a chain is judged.
+C_PEM, C_CERTIFICATE, C_CHAIN, C_IDENTITY = range(4)
+C_INSECURE, C_ADDRESS, C_ALL_TRUSTED, C_PINS = 8, 16, 64, 128
+
+
+def certificates(pki):
+    def read(name):
+        with open(os.path.join(pki, name), "rb") as f:
+            return f.read()
+
+    def ders(name):
+        return [base64.b64decode(b) for b in re.findall(
+            rb"-----BEGIN CERTIFICATE-----(.*?)-----END", read(name), re.S)]
+
+    def put(kind, name, data):
+        write("certificate", name, bytes([kind]) + data)
+
+    for name in ("ca", "empty", "trusted", "key_p256"):
+        put(C_PEM, "pem-" + name, read(name + ".pem"))
+    put(C_PEM, "pem-two", read("key_p256.both") + read("p256.pem"))
+    put(C_PEM, "pem-blanks", b"-----BEGIN A-----\t Q U\tI\r\n= \t-----END A")
+    put(C_PEM, "pem-cut", read("ca.pem")[:300])
+    for name in ("ca", "p256", "p384", "p521", "rsa", "expired", "many_names",
+                 "wildcard", "ip", "cn_only", "any_use", "client_use",
+                 "critical", "by_org", "org_root", "false_root", "ed25519",
+                 "no_use", "odd_address", "limited_root", "long_name"):
+        put(C_CERTIFICATE, "der-" + name, ders(name + ".pem")[0])
+    for name, how in (
+            ("chain_with_root", C_ALL_TRUSTED), ("misordered", C_ALL_TRUSTED),
+            ("doubled", C_ALL_TRUSTED), ("chain", 0), ("p256", C_ALL_TRUSTED),
+            ("p256", C_ALL_TRUSTED | C_ADDRESS), ("expired", C_ALL_TRUSTED),
+            ("limit_all", 0), ("limit_star", 48), ("limit_behind", 0),
+            ("limit_other_subject", C_ALL_TRUSTED), ("limit_mail", 0),
+            ("limit_root", C_ALL_TRUSTED), ("rsa", C_INSECURE),
+            ("self_signed", C_INSECURE | C_PINS), ("mail_middle", 0),
+            ("bad_signature", C_ALL_TRUSTED), ("old_middle", C_ALL_TRUSTED)):
+        put(C_CHAIN | how, "chain-%s-%02x" % (name, how), b"".join(
+            struct.pack(">H", len(d)) + d for d in ders(name + ".pem")))
+    put(C_CHAIN, "chain-none", b"")
+    for name in ("key_rsa", "key_p256", "key_p384"):
+        for form in ("pkcs8", "old", "locked"):
+            put(C_IDENTITY, "%s-%s" % (name, form), read(name + ".pem") + b"\0"
+                + read("%s.%s" % (name, form)))
+    put(C_IDENTITY, "key-of-another",
+        read("key_p256.pem") + b"\0" + read("p256.key"))
+
+
+if __name__ == "__main__" and sys.argv[1:]:
+    certificates(sys.argv[1])
+elif __name__ == "__main__":
     core("client")
     core("server")
     pair()
     url()
     request()
+    tls()

@@ -45,7 +45,7 @@ if build "$here/abuse_server.c" poll "$cc" -O2 -DWSOCK_USE_POLL; then
 fi
 if ! command -v "$clang" >/dev/null 2>&1; then
     missing "abuse under sanitizers" "install clang"
-elif build "$here/abuse_server.c" sane "$clang" -g -O1 -fno-omit-frame-pointer \
+elif build "$here/abuse_server.c" sane "$clang" -g \
     -fsanitize=address,undefined -fno-sanitize-recover=all; then
     part sane --small --title "abuse under sanitizers" "$@"
 fi

@@ -16,7 +16,6 @@ or the server fails it must exit with 1 and a reason on stderr.
 Prints one line for each case that fails, and last how many did.
 """
 import base64
-import os
 import re
 import socket
 import struct
@@ -31,9 +30,6 @@ from wire import (BINARY, CONT, PING, TEXT, TIMEOUT, Case, Ended, Failure,
                   show)
 
 PATIENCE = 25.0  # for an exit behind a time-out of 10 s
-# Wine does not start a program, once in some thousand times: how often in all
-# one that has not even connected may be started again.
-starts_left = [int(os.environ.get("START_AGAIN", "0"))]
 
 
 class Client:
@@ -46,7 +42,6 @@ class Client:
         self.port = self.listener.getsockname()[1]
         self.url = "ws://%s:%d%s" % ("[%s]" % host if ":" in host else host,
                                      self.port, path)
-        self.command = command
         self.process = start(command, self.url)
         self.peer = None
 
@@ -54,20 +49,10 @@ class Client:
         try:
             sock, _ = self.listener.accept()
         except socket.timeout:
-            if starts_left[0] > 0 and self.process.poll() is None:
-                return self.accept_again()
             raise Failure("a connection", "none in %d s; %s" % (
                 TIMEOUT, end_of(self.process, 0)))
         self.peer = Peer(sock, "server")
         return self.peer
-
-    def accept_again(self):
-        starts_left[0] -= 1
-        print("started again: it had not connected in %d s" % TIMEOUT)
-        self.process.kill()
-        self.process.wait()
-        self.process = start(self.command, self.url)
-        return self.accept()
 
     def close(self):
         if self.peer:

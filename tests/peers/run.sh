@@ -128,7 +128,7 @@ fi
 sane=
 if ! command -v "$clang" >/dev/null 2>&1; then
     missing "sanitizer build" "install clang"
-elif build sane "$clang" -std=c99 -g -O1 -fno-omit-frame-pointer \
+elif build sane "$clang" -std=c99 -g \
     -fsanitize=address,undefined -fno-sanitize-recover=all; then
     sane=yes
     part server_sane "$python" "$here/conformance_server.py" $fast \
@@ -197,7 +197,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 sanitize='-fsanitize=address,undefined -fno-sanitize-recover=all'
 compile="$cc -O2"
 if [ -n "$sane" ]; then
-    compile="$clang -g -O1 -fno-omit-frame-pointer $sanitize"
+    compile="$clang -g $sanitize"
 fi
 warn='-Wall -Wextra -Werror'
 # shellcheck disable=SC2086

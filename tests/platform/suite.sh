@@ -9,6 +9,7 @@ platform_needs='x86_64-w64-mingw32-gcc-win32 gcc-mingw-w64-x86-64-win32
     i686-w64-mingw32-gcc-win32 gcc-mingw-w64-i686-win32
     i686-w64-mingw32-g++-win32 g++-mingw-w64-i686-win32
     /usr/lib/wine/wine64 wine64
+    /usr/lib/x86_64-linux-gnu/libgnutls.so.30 libgnutls30
     qemu-s390x-static qemu-user-static
     s390x-linux-gnu-gcc gcc-s390x-linux-gnu,libc6-dev-s390x-cross
     aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu,libc6-dev-arm64-cross
@@ -180,7 +181,7 @@ platform_run() {
     if echo 'int main(void) { return 0; }' | gcc -m32 -x c \
         -o "$work/platform/m32" - 2>/dev/null && "$work/platform/m32"; then
         unit_jobs m32 "gcc -m32 -idirafter /usr/include/$(uname -m)-linux-gnu \
-            -std=gnu99 -O2 -Wall -Wextra -Werror" % "$units"
+            -std=gnu99 -O1 -Wall -Wextra -Werror" "TEST_SMALL=1 %" "$units"
     else
         missing "32-bit x86" "gcc -m32 does not work (gcc-12-multilib)"
     fi
@@ -188,7 +189,7 @@ platform_run() {
     have gcc && unit_jobs kqueue "gcc -std=gnu99 -O1 -Wall -Wextra -Werror \
         -DWSOCK_USE_KQUEUE -I$platform/kqueue" % "$sockets"
     have musl-gcc && unit_jobs musl "musl-gcc -std=gnu99 -O1 -Wall -Wextra \
-        -Werror -static" % "$platform_units"
+        -Werror -static" "TEST_SMALL=1 %" "$platform_units"
 }
 
 suite_platform() {
@@ -202,6 +203,6 @@ suite_platform() {
     begin
     platform_run
     settle counted
-    script windows sh $platform/windows.sh
-    script winhttp sh $platform/winhttp/run.sh --brief
+    script windows sh $platform/windows.sh $install
+    script winhttp sh $platform/winhttp/run.sh --brief $install
 }

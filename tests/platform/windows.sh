@@ -2,9 +2,10 @@
 # Windows: the unit tests, and the conformance scripts against the echo
 # programs, built with MinGW and run under wine.
 #
-#     sh tests/platform/windows.sh [NAME...]
+#     sh tests/platform/windows.sh [--install] [NAME...]
 #
-#     NAME    a unit test program, as test_NAME.c; everything without one
+#     --install  what is missing is a failure
+#     NAME       a unit test program, as test_NAME.c; everything without one
 #
 # The last line counts: N passed, N failed, N skipped.  The exit status is 1
 # if anything failed.  Everything is built and logged in tests/.work/windows,
@@ -26,9 +27,17 @@ finish() {
     exit
 }
 
+install=
+[ "${1:-}" = --install ] && install=yes && shift
+
 skip() { # what, why
-    skipped=$((skipped + 1))
-    echo "SKIP $1: $2"
+    if [ -n "$install" ]; then
+        failed=$((failed + 1))
+        echo "FAIL $1: $2"
+    else
+        skipped=$((skipped + 1))
+        echo "SKIP $1: $2"
+    fi
 }
 
 fail() { # what, log
@@ -50,7 +59,7 @@ command -v $cc32 >/dev/null 2>&1 || two=
 names=$*
 only=$*
 [ -n "$names" ] || names=$(cd tests/unit && ls test_*.c |
-    sed "s/^test_//; s/\.c\$//; /^tls\$/d") # built with BearSSL
+    sed "s/^test_//; s/\.c\$//")
 rm -rf "$work"
 mkdir -p "$work" || exit 1
 
@@ -71,20 +80,42 @@ trap 'exit 1' INT TERM HUP
 timeout 180 "$wine" wineboot -i >"$work/wineboot.log" 2>&1 &
 boot=$!
 
-# Built while wine makes its configuration.
+# Built while wine makes its configuration.  For wss:// with BearSSL, which
+# takes no library for 32 bits.
+python=${PYTHON:-/usr/bin/python3}
+bearssl=$root/tests/.work/windows-bearssl
+pki=$root/tests/.work/tls/pki
+tls_ready() {
+    {
+        sh tests/platform/windows_bearssl.sh "$bearssl" &&
+            "$python" -W ignore tests/peers/tls/certificates.py "$pki"
+    } >"$work/tls.ready" 2>&1 && return
+    skip "wss:// on Windows" "$(tail -n 1 "$work/tls.ready")"
+    names=$(printf '%s\n' $names | grep -vx tls)
+    return 1
+}
+case " "$(echo $names)" " in
+*' tls '*) tls_ready || [ -n "$names" ] || finish ;;
+esac
 flags='-std=gnu99 -g -Wall -Wextra -Werror -Itests/platform/windows'
 libraries='-lws2_32 -lbcrypt -lpthread -static'
 cat >"$work/build.sh" <<END
+two=$two
+more=
+if [ "\$1" = tls ]; then
+    two=
+    more='-isystem $bearssl/include -L$bearssl -lbearssl -lcrypt32'
+fi
 {
-    $cc64 $flags -O1 -o $work/\$1.exe tests/unit/test_\$1.c $libraries ||
-        echo "\$1: it does not build for 64 bits"
-    [ -z "$two" ] || $cc32 $flags -o $work/\$1.32.exe \\
+    $cc64 $flags -o $work/\$1.exe tests/unit/test_\$1.c \$more \\
+        $libraries || echo "\$1: it does not build for 64 bits"
+    [ -z "\$two" ] || $cc32 $flags -o $work/\$1.32.exe \\
         tests/unit/test_\$1.c $libraries ||
         echo "\$1: it does not build for 32 bits"
 } >$work/\$1.build 2>&1
 END
 cat >"$work/run.sh" <<END
-timeout 120 '$wine' $work/\$1.exe >$work/\$1.raw 2>&1
+WSOCK_PKI='$pki' timeout 120 '$wine' $work/\$1.exe >$work/\$1.raw 2>&1
 echo \$? >$work/\$1.status
 tr -d '\r' <$work/\$1.raw >$work/\$1.log
 END
@@ -95,7 +126,7 @@ if ! wait $boot; then
 fi
 
 # Those that take longest begin.
-for name in threads rules io $names; do
+for name in tls threads rules io $names; do
     [ -s "$work/$name.exe" ] && echo "$name"
 done | awk '!seen[$0]++' | xargs -P "$jobs" -n 1 sh "$work/run.sh"
 
@@ -124,10 +155,25 @@ for name in $names; do
 done
 [ -n "$two" ] || skip "the builds for 32 bits" "no $cc32"
 
+# Starts a server under wine; sets answer to what follows `word ` in the line
+# in which it says where it listens, or to nothing.
+start_server() { # word, log, program and arguments
+    word=$1
+    log=$2
+    shift 2
+    "$wine" "$@" >"$log" 2>&1 &
+    answer=
+    turns=0
+    while [ -z "$answer" ] && [ $turns -lt 300 ]; do
+        sleep 0.1
+        answer=$(tr -d '\r' <"$log" | sed -n "s/^.*$word//p")
+        turns=$((turns + 1))
+    done
+}
+
 # Programs of another system at the other end of the wire: what the conformance
 # scripts see of the echo programs under wine is what they see of the native
 # ones.
-python=${PYTHON:-/usr/bin/python3}
 native() { # what, its script and arguments
     log=$work/$1.log
     shift
@@ -142,28 +188,35 @@ native() { # what, its script and arguments
 }
 
 echo_programs() {
-    for name in echo_server echo_client; do
-        $cc64 -O2 -Wall -Wextra -Werror -o "$work/$name.exe" \
-            examples/$name.c -lws2_32 -lbcrypt >"$work/$name.log" 2>&1 ||
-            { fail "examples/$name.c" "$work/$name.log"; return; }
+    for f in examples/echo_server.c examples/echo_client.c \
+        tests/platform/windows/echo_clients.c; do
+        name=$(basename $f .c)
+        $cc64 -O2 -Wall -Wextra -Werror -o "$work/$name.exe" $f \
+            -lws2_32 -lbcrypt >"$work/$name.log" 2>&1 ||
+            { fail "$f" "$work/$name.log"; return; }
     done
-    printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$(command -v "$wine")" \
-        "$work/echo_client.exe" >"$work/echo_client"
+    start_server 'listening on ' "$work/echo.log" "$work/echo_server.exe" \
+        --port 0
+    native conformance_server conformance_server.py --fast --jobs 4 "$answer"
+    start_server 'port ' "$work/echo_clients.log" "$work/echo_clients.exe"
+    cat >"$work/echo_client" <<END
+#!/bin/bash
+exec 3<>/dev/tcp/127.0.0.1/$answer
+printf '%s\n' "\$1" >&3
+read -r status <&3
+cat <&3 >&2
+exit "\$status"
+END
     chmod +x "$work/echo_client"
-    "$wine" "$work/echo_server.exe" --port 0 >"$work/echo.log" 2>&1 &
-    url=
-    turns=0
-    while [ -z "$url" ] && [ $turns -lt 300 ]; do
-        sleep 0.1
-        url=$(tr -d '\r' <"$work/echo.log" | sed -n 's/^.*\(ws:.*\)$/\1/p')
-        turns=$((turns + 1))
-    done
-    native conformance_server conformance_server.py --fast --jobs 4 "$url"
-    # Every case starts a program, which is slow here: those that are about
-    # connecting.  What comes after is the same code as the server's above.
-    export START_AGAIN=3
     native conformance_client conformance_client.py --fast --jobs 4 \
-        --only handshake "$work/echo_client"
+        "$work/echo_client"
+    # Nobody listens on port 1.
+    timeout 60 "$wine" "$work/echo_client.exe" ws://127.0.0.1:1/ \
+        >"$work/refused.log" 2>&1
+    if [ $? = 1 ] && grep -q '^echo_client: .*refused' "$work/refused.log"
+    then passed=$((passed + 1)); else
+        fail "echo_client where nobody listens" "$work/refused.log"
+    fi
 }
 
 if [ -z "$only" ]; then

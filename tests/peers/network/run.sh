@@ -50,7 +50,7 @@ if build "$here/peer.c" plain "$cc" -O2 -Wall -Wextra -Werror; then
 fi
 if ! command -v "$clang" >/dev/null 2>&1; then
     missing "network under sanitizers" "install clang"
-elif build "$here/peer.c" sane "$clang" -g -O1 -fno-omit-frame-pointer \
+elif build "$here/peer.c" sane "$clang" -g \
     -DWSOCK_USE_POLL -fsanitize=address,undefined -fno-sanitize-recover=all
 then
     part sane --title "network with poll(), under sanitizers" "$@"

@@ -27,6 +27,7 @@
     X("connection lost", ERROR_WINHTTP_CONNECTION_ERROR,                      \
       WSOCK_CONNECTION_LOST)                                                  \
     X("connection lost", ERROR_WINHTTP_CONNECTION_ERROR, WSOCK_IO_ERROR)      \
+    X("insecure", ERROR_WINHTTP_SECURE_FAILURE, WSOCK_TLS_ERROR)              \
     X("invalid URL", ERROR_WINHTTP_INVALID_URL, WSOCK_INVALID_URL)            \
     X("invalid URL", ERROR_WINHTTP_UNRECOGNIZED_SCHEME, WSOCK_INVALID_URL)
 
@@ -43,6 +44,7 @@ typedef struct setup {
     int pending;      /* a receive may wait while other calls are made.
                        * WinHTTP: asynchronous; wsock: a second thread */
     int parts;        /* receives return what has come.  (WinHTTP's do.) */
+    int anyone;       /* TLS: whatever the certificate is */
     const char *header;      /* "Name: value" */
     const char *subprotocol; /* to be offered */
     int connect_timeout, response_timeout, close_timeout; /* ms; 0: default */

@@ -17,8 +17,12 @@
 
 enum { LARGE = 1000000 };
 
+enum { WRONG = 8 };
+
 static struct {
+    const char *base; /* the URL as far as the port */
     int port, closed; /* the server's doors */
+    int wrong[WRONG]; /* those of others, whose certificates are wrong */
     const char *row;
     int step;
     char data[LARGE + 1], back[LARGE + 1];
@@ -97,7 +101,7 @@ static void describe(char *out, size_t size, int r, const status *got,
 static const char *url_of(const char *script)
 {
     static char url[4096];
-    snprintf(url, sizeof url, "ws://127.0.0.1:%d/%s/%d/%s", stage.port,
+    snprintf(url, sizeof url, "%s:%d/%s/%d/%s", stage.base, stage.port,
              stage.row, stage.step + 1, script);
     return url;
 }
@@ -832,26 +836,61 @@ static void W29(void)
     line(client_connect_end(), "", "the connect");
 }
 
+/* ================================================================= TLS == */
+
+/* To servers whose certificates are wrong, in this order: as they are, and
+ * when anyone will do. */
+static void W30(void)
+{
+    static const char *const wrong[] = { "unknown_root", "self_signed",
+                                         "wrong_name", "expired", "future",
+                                         "client_use" };
+    setup s = blocking;
+    size_t i;
+    int port = stage.port;
+    begin("W30", "certificates_are_checked");
+    for (s.anyone = 0; s.anyone < 2; s.anyone++)
+        for (i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+            char script[40];
+            snprintf(script, sizeof script, "echo/%s", wrong[i]);
+            stage.port = stage.wrong[i];
+            if (open_with(&s, script) == 0) {
+                send_text("hi");
+                receive(256);
+                finish();
+            } else {
+                client_free();
+            }
+        }
+    stage.port = port;
+}
+
 /* ---------------------------------------------------------------- main -- */
 
 static void (*const scenarios[])(void) = {
     W1, W2, W3, W4, W5, W6, W7, W8, W9, W10, W11, W12, W13, W14, W15,
-    W16, W17, W18, W19, W20, W21, W22, W23, W24, W25, W26, W27, W28, W29
+    W16, W17, W18, W19, W20, W21, W22, W23, W24, W25, W26, W27, W28, W29,
+    W30
 };
 
-/* PORT CLOSED-PORT [NUMBER...] */
+/* BASE PORT CLOSED-PORT WRONG-PORT,... NUMBER...
+ * BASE is "ws://host"; the wrong ports are W30's. */
 int main(int argc, char **argv)
 {
-    size_t i, count = sizeof scenarios / sizeof scenarios[0];
-    int a;
-    if (argc < 3)
+    int i, a, count = (int)(sizeof scenarios / sizeof scenarios[0]);
+    const char *wrong;
+    if (argc < 5)
         return 2;
-    stage.port = atoi(argv[1]);
-    stage.closed = atoi(argv[2]);
-    for (i = 0; i < count && argc == 3; i++)
-        scenarios[i]();
-    for (a = 3; a < argc; a++)
-        if (atoi(argv[a]) >= 1 && (size_t)atoi(argv[a]) <= count)
+    stage.base = argv[1];
+    stage.port = atoi(argv[2]);
+    stage.closed = atoi(argv[3]);
+    for (i = 0, wrong = argv[4]; wrong && i < WRONG; i++) {
+        stage.wrong[i] = atoi(wrong);
+        wrong = strchr(wrong, ',');
+        wrong += wrong != NULL;
+    }
+    for (a = 5; a < argc; a++)
+        if (atoi(argv[a]) >= 1 && atoi(argv[a]) <= count)
             scenarios[atoi(argv[a]) - 1]();
     return 0;
 }

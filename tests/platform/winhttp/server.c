@@ -24,8 +24,11 @@
  *     mute            no response at all
  *     anything else   nothing: a name
  *
- * It prints its port and that of a listener that lets nobody in, then a line
- * for each connection that has ended: how it looked from here. */
+ *
+ *     server [CERTIFICATE KEY]     files, for wss://
+ *
+ * It prints where it is, its port and that of a listener that lets nobody in,
+ * then a line for each connection that has ended: how it looked from here. */
 #define WSOCK_IMPLEMENTATION
 #include "../../../wsock.h"
 #include "pattern.h"
@@ -95,18 +98,20 @@ static void send_pattern(wsock *ws, const char *word)
     free(data);
 }
 
-/* Past the library, on its own socket. */
+/* Past the library, through its own transport, which may be TLS. */
 static void send_raw(wsock *ws, const char *hex)
 {
     char bytes[1024];
     size_t n = 0;
     unsigned byte;
-    wsock_watch socket;
+    wsock_buf buf;
     while (n < sizeof bytes && sscanf(hex + 2 * n, "%2x", &byte) == 1)
         bytes[n++] = (char)byte;
     wsock_flush(ws);
-    if (wsock_watches(ws, &socket, 1) == 1)
-        send((server_fd)socket.fd, bytes, (int)n, 0);
+    buf.data = bytes;
+    buf.size = n;
+    if (ws->io->write(ws->io_user, &buf, 1) != (ptrdiff_t)n)
+        exit(1);
 }
 
 static void send_fin(const wsock *ws)
@@ -327,20 +332,27 @@ static int closed_door(void)
     return ntohs(a.sin_port);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     wsock_options o;
     wsock_event e;
+    int secure = argc == 3;
     memset(&o, 0, sizeof o);
+    if (secure) {
+        o.tls_cert = argv[1];
+        o.tls_key = argv[2];
+    }
     o.flags = WSOCK_REQUESTS | WSOCK_PARTS;
     o.keepalive_interval = WSOCK_NEVER;
     o.handshake_timeout = 3000; /* how long "mute" keeps silent */
-    server = wsock_listen("ws://127.0.0.1:0/", &o);
+    server = wsock_listen(secure ? "wss://127.0.0.1:0/" : "ws://127.0.0.1:0/",
+                          &o);
     if (wsock_server_error(server)) {
         fprintf(stderr, "%s\n", wsock_server_why(server)->text);
         return 1;
     }
-    printf("%d %d\n", wsock_server_port(server), closed_door());
+    printf("%s %d %d\n", secure ? "wss://localhost" : "ws://127.0.0.1",
+           wsock_server_port(server), closed_door());
     fflush(stdout);
     while (wsock_server_poll(server, &e, WSOCK_NEVER) >= 0)
         if (e.type)

@@ -182,7 +182,8 @@ static void make(const char *url, const setup *s)
     c.last = &c.first;
     c.polled = s->asynchronous && !s->pending;
     o.flags = (c.polled ? WSOCK_NONBLOCKING : 0)
-              | (s->parts ? WSOCK_PARTS : 0);
+              | (s->parts ? WSOCK_PARTS : 0)
+              | (s->anyone ? WSOCK_UNSAFE_TLS_ACCEPT_ANYONE : 0);
     o.user = s->user;
     o.headers = list_of(header, s->header);
     o.subprotocols = names_of(names, s->subprotocol);
