@@ -79,12 +79,16 @@ amalgamate_builds() {
         -fsyntax-only '$dir/one.c' 2>&1 | grep -q 'error: #error.*BearSSL is C'"
 }
 
-# test_tls.c as it stands, with wsock_tls.h by the name of wsock.h.
+# test_tls.c, with wsock_tls.h by the name of wsock.h.  Its stand-ins for what
+# BearSSL says of the CPU come behind BearSSL instead of before wsock.h.
 amalgamate_tests() {
     tree=$dir/tree/tests/unit
     mkdir -p "$tree"
     cp tests/unit/*.[ch] "$tree/"
-    cp "$fused" "$dir/tree/wsock.h"
+    awk -v cpu="$dir/tree/cpu.h" '/^#define CPU\(/ { on = 1 }
+        /^$/ { on = 0 } on { print > cpu; next }
+        !/^#include <bearssl.h>/' tests/unit/test_tls.c >"$tree/test_tls.c"
+    sed '/= BearSSL ends ==/a #include "cpu.h"' "$fused" >"$dir/tree/wsock.h"
     source=$tree/test_tls.c
     flags='-std=gnu99 -g -Wall -Wextra -Werror -pthread'
     pki="WSOCK_PKI='$work/tls/pki'"
@@ -158,8 +162,8 @@ amalgamate_example_builds() {
         '$dir/examples/client_wss.c'"
     job "client_hello, its size" "gcc -Os -s -DWSOCK_STATIC \
         -o '$dir/plain' examples/client_hello.c"
-    job "echo_server with wsock_tls.h" "cp '$fused' '$dir/tree/wsock.h' && \
-        gcc -o '$dir/echo_server' '$dir/tree/examples/echo_server.c'"
+    job "echo_server with wsock_tls.h" "cp '$fused' '$dir/tree/wsock.h' && gcc \
+        -o '$dir/echo_server' '$dir/tree/examples/echo_server.c'"
 }
 
 # The limit is on what TLS adds to the example that has none.
