@@ -258,7 +258,8 @@
  *     WSOCK_USE_POLL  - poll() instead of epoll or kqueue
  *     WSOCK_USE_KQUEUE - kqueue also where it is not the system's own
  *     WSOCK_BEARSSL   - wss:// by BearSSL: its headers are found, and the
- *                       program is linked with it (-lbearssl); see TLS
+ *                       program is linked with it (-lbearssl); see TLS.
+ *                       wsock_tls.h, by amalgamate.py, has it in itself
  *     WSOCK_NO_THREADS - no helper thread and no mutexes: name look-ups
  *                       (not numeric addresses, not localhost) then block,
  *                       and a blocking connection belongs to one thread

@@ -1,13 +1,15 @@
 #!/bin/sh
 # Runs all tests of wsock.
 #
-#     sh tests/run.sh [--install] [--fuzz SECONDS] [--only NAME] [--list]
+#     sh tests/run.sh [--install] [--fuzz SECONDS] [--full] [--only NAME]
+#     sh tests/run.sh --list
 #     sh tests/run.sh [--install] --proof | --coverage
 #
 #     --install        first install what is missing (root, Debian or Ubuntu);
 #                      then nothing may be missing.  Without it a tool or peer
 #                      that is not there is a skip, with its reason
 #     --fuzz SECONDS   for each fuzz target (10)
+#     --full           of amalgamate every compiler, level and test: minutes
 #     --only NAME      one suite, or one unit test program: see --list
 #     --proof          nothing but Frama-C's proofs: tests/proof/run.sh
 #     --coverage       nothing but what of wsock.h the tests come to:
@@ -21,12 +23,13 @@
 set -u
 
 suites='build hygiene analysis examples readme unit platform threads peers tls
-    browser abuse network bench fuzz'
+    amalgamate browser abuse network bench fuzz'
 suites=$(echo $suites)
 install=
+full=
 fuzz=10
 only=
-usage() { sed -n '2,21s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,23s/^# \{0,1\}//p' "$0"; }
 
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 root=$(cd "$here/.." && pwd) || exit 1
@@ -36,6 +39,7 @@ units=$(cd tests/unit && ls test_*.c | sed 's/^test_//; s/\.c$//; /^tls$/d')
 while [ $# -gt 0 ]; do
     case $1 in
     --install) install=--install ;;
+    --full) full=yes ;;
     --fuzz) fuzz=${2:-}; [ $# -gt 1 ] && shift ;;
     --only) only=${2:-}; [ $# -gt 1 ] && shift ;;
     --proof) suites=proof ;;
@@ -416,7 +420,7 @@ start_server() { # log, command...
     url=
     turns=0
     while [ -z "$url" ] && [ $turns -lt 100 ]; do
-        url=$(sed -n 's/.*\(ws:\/\/[^ ]*\).*/\1/p' "$log" | head -n 1)
+        url=$(sed -n 's/.*\(wss\{0,1\}:\/\/[^ ]*\).*/\1/p' "$log" | head -n 1)
         [ -n "$url" ] || sleep 0.1
         kill -0 $server 2>/dev/null || turns=100
         turns=$((turns + 1))
@@ -438,6 +442,7 @@ suite_examples() {
             continue
         fi
         case $line in
+        *client_wss*) continue ;; # needs wsock_tls.h: see amalgamate
         *-lssl*)
             if ! echo '#include <openssl/ssl.h>' | cc -E - >/dev/null 2>&1
             then
@@ -731,6 +736,10 @@ suite_tls() {
     have openssl || { missing tls "no openssl"; return; }
     script tls sh tests/peers/tls/run.sh "$work/tls/pki" $install
 }
+
+# ------------------------------------------------------------- amalgamate --
+
+. "$here/amalgamate/suite.sh"
 
 # ---------------------------------------------------------------- threads --
 # Two threads on a blocking connection, and the look-up's, under the tools

@@ -1,0 +1,96 @@
+#!/bin/sh
+# What amalgamate.py refuses, and what it says then.
+#
+#     errors.sh BEARSSL WORK
+#
+# BEARSSL is BearSSL's source; WORK is made anew.  A case damages a copy, has
+# it refused, and mends it.  The last line counts.
+set -u
+
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+python=${PYTHON:-/usr/bin/python3}
+pristine=$1
+work=$2
+rm -rf "$work"
+mkdir -p "$work/fork/src" || exit 1
+. "$here/../peers/counts.sh"
+
+# Of the .c files some are enough to be refused.
+cp -r "$pristine/inc" "$pristine/LICENSE.txt" "$work/fork/"
+for name in inner.h config.h hash/sha2small.c ssl/ssl_hs_client.c; do
+    mkdir -p "$(dirname "$work/fork/src/$name")"
+    cp "$pristine/src/$name" "$work/fork/src/$name"
+done
+cp -r "$work/fork" "$work/good"
+echo kept >"$work/out.h"
+
+# Status 1, one line that has these words, the output as it was, nothing else
+# left beside it.
+refused() { # words, argument...
+    words=$1
+    shift
+    "$python" "$root/amalgamate.py" "$@" >"$work/said" 2>&1
+    status=$?
+    if [ $status = 1 ] && [ "$(wc -l <"$work/said")" -eq 1 ] &&
+        grep -q "^amalgamate.py: .*$words" "$work/said" &&
+        [ "$(cat "$work/out.h")" = kept ] && [ ! -e "$work/"*.part ]; then
+        passed=$((passed + 1))
+    else
+        fail "\"$words\": status $status, and it says"
+        sed 's/^/    /' "$work/said"
+    fi
+}
+
+# One file of the copy, changed by a sed script.
+changed() { # words, file, script
+    sed "$3" "$work/good/$2" >"$work/fork/$2"
+    cmp -s "$work/good/$2" "$work/fork/$2" && fail "\"$3\" changes nothing"
+    refused "$1" --bearssl "$work/fork" -o "$work/out.h"
+    cp "$work/good/$2" "$work/fork/$2"
+}
+
+refused 'is not the source of BearSSL: it has no inc' \
+    --bearssl "$work/none" -o "$work/out.h"
+refused 'is not the source of BearSSL' --bearssl "$root" -o "$work/out.h"
+refused 'cannot be written: .* -o' --bearssl "$pristine" -o "$work"
+refused 'cannot be written: .* -o' --bearssl "$pristine" -o "$work/no/out.h"
+refused 'it has no #include <bearssl.h>' --bearssl "$pristine" \
+    --wsock "$here/errors.sh" -o "$work/out.h"
+refused 'no such file\|No such file' --bearssl "$pristine" \
+    --wsock "$work/none.h" -o "$work/out.h"
+
+# A fork: macros, headers, attributes and names of its own.
+changed 'bearssl_hash.h.*the macro PROGMEM.*fork' inc/bearssl_hash.h \
+    '30s/^/#define PROGMEM\n/'
+changed 'includes <pgmspace.h>.*fork' inc/bearssl_hash.h \
+    '30s/^/#include <pgmspace.h>\n/'
+changed 'sha2small.c.*PROGMEM.*fork' src/hash/sha2small.c \
+    's/br_sha224_IV\[8\]/& PROGMEM/'
+changed 'ICACHE_ATTR.*fork' src/hash/sha2small.c \
+    's/^br_sha224_init/ICACHE_ATTR &/'
+changed 'shrink_sha224.*without br_' src/hash/sha2small.c \
+    '/^br_sha224_init/,$s/^br_sha224_init/shrink_sha224/'
+changed '"port.h"' src/hash/sha2small.c 's/"inner.h"/"port.h"/'
+changed 'no switch BR_LE_UNALIGNED' src/inner.h 's/BR_LE_UNALIGNED/BR_X/g'
+cp "$work/fork/src/hash/sha2small.c" "$work/fork/src/hash/again.c"
+refused 'as does' --bearssl "$work/fork" -o "$work/out.h"
+rm "$work/fork/src/hash/again.c"
+
+# Not complete, or damaged.
+changed 'no file defines' inc/bearssl_hash.h 's/br_sha1_init/br_sha0_init/'
+rm "$work/fork/inc/bearssl_aead.h"
+refused 'bearssl_aead.h.*not there' --bearssl "$work/fork" -o "$work/out.h"
+cp "$work/good/inc/bearssl_aead.h" "$work/fork/inc/"
+changed 'braces, .*do not match' src/hash/sha2small.c '$s/}//'
+changed 'line [0-9]*: . is not C' src/hash/sha2small.c '$s/$/ " /'
+changed '#if and #endif, do not match' src/inner.h '$d'
+changed 'bearssl_hash.h: line [0-9]*: . is not C' inc/bearssl_hash.h \
+    "\$s/\$/ ' /"
+changed 'not text' src/config.h '1s/^/\xff/'
+
+# An output that is not what the source gives.
+"$python" "$root/amalgamate.py" --bearssl "$pristine" -o "$work/old.h" \
+    >/dev/null && sed -i 's/br_md5_init/br_md6_init/' "$work/old.h"
+refused 'is not what' --bearssl "$pristine" -o "$work/old.h" --check
+finish
