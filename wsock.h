@@ -1964,6 +1964,10 @@ enum {
     WSOCK__TIMER_NONE = WSOCK__TIMERS
 };
 
+/* Begins TLS in one of the roles; see wsock__bear_begin_client(). */
+struct wsock__bear;
+typedef int wsock__tls_begin(struct wsock__bear *t);
+
 /* Effective options, of one connection, or of a server and all its own. */
 typedef struct wsock__config {
     wsock_options o;
@@ -1976,7 +1980,8 @@ typedef struct wsock__config {
     const char *target;
     int port;
     int secure; /* TLS goes around the transport */
-    void *identity;      /* the built-in TLS: a server's certificate, */
+    wsock__tls_begin *tls_begin; /* the built-in TLS: how a role begins, */
+    void *identity;      /* a server's certificate, */
     uint8_t *tls_memory; /* and the part of options.memory for it */
     size_t tls_left;
 } wsock__config;
@@ -2241,7 +2246,11 @@ static int wsock__may_block(const wsock *ws)
     return ws->loop->threaded || wsock__is_blocking(ws);
 }
 
-/* The built-in TLS library; see >>bearssl. */
+/* The built-in TLS library; see >>bearssl.  Which role begins is told by a
+ * pointer, which each call of the API that makes one sets: so what a program
+ * never is falls away, where the linker or the compiler can see it. */
+static int wsock__bear_begin_client(struct wsock__bear *t);
+static int wsock__bear_begin_server(struct wsock__bear *t);
 #if defined(WSOCK_BEARSSL)
 #define WSOCK__TLS 1
 static int wsock__bear_wrap(void *user, wsock_io *io, int role,
@@ -2253,6 +2262,18 @@ static void wsock__tls_move(wsock *ws, wsock__config *to);
 static int wsock__tls_is_empty(const wsock *ws);
 #else
 #define WSOCK__TLS 0
+static int wsock__bear_begin_client(struct wsock__bear *t)
+{
+    (void)t;
+    return WSOCK_UNSUPPORTED;
+}
+
+static int wsock__bear_begin_server(struct wsock__bear *t)
+{
+    (void)t;
+    return WSOCK_UNSUPPORTED;
+}
+
 static int wsock__bear_wrap(void *user, wsock_io *io, int role,
                             const char *host, const wsock_options *options)
 {
@@ -10272,9 +10293,9 @@ static wsock *wsock__new_heap(int role, wsock__config *c,
     return ws;
 }
 
-/* see the API section */
-WSOCK_API wsock *wsock_new(int role, const char *url,
-                           const wsock_options *options)
+static wsock *wsock__new(int role, const char *url,
+                         const wsock_options *options,
+                         wsock__tls_begin *begin)
 {
     wsock__plan p;
     wsock__config *c;
@@ -10299,11 +10320,21 @@ WSOCK_API wsock *wsock_new(int role, const char *url,
         wsock_free(ws);
         return NULL;
     }
+    ws->loop->config->tls_begin = begin;
     if (p.code) {
         wsock__note(ws, p.code, WSOCK_OPERATION_CONNECT, "%s", p.wrong);
         wsock__done(ws);
     }
     return ws;
+}
+
+/* see the API section */
+WSOCK_API wsock *wsock_new(int role, const char *url,
+                           const wsock_options *options)
+{
+    return wsock__new(role, url, options, role == WSOCK_SERVER
+                                              ? wsock__bear_begin_server
+                                              : wsock__bear_begin_client);
 }
 
 /* see the API section */
@@ -10571,7 +10602,8 @@ WSOCK_API int wsock_attach(wsock *ws, const wsock_io *io)
 /* see the API section */
 WSOCK_API wsock *wsock_connect(const char *url, const wsock_options *options)
 {
-    wsock *ws = wsock_new(WSOCK_CLIENT, url, options);
+    wsock *ws = wsock__new(WSOCK_CLIENT, url, options,
+                           wsock__bear_begin_client);
     int r = ws && !ws->error ? wsock_dial(ws) : WSOCK_OK;
     if (r != WSOCK_OK && !ws->error) {
         wsock__note(ws, r, WSOCK_OPERATION_CONNECT, "%s",
@@ -11875,6 +11907,7 @@ WSOCK_API wsock_server *wsock_listen(const char *url,
         return NULL;
     }
     memset(s, 0, sizeof *s);
+    c->tls_begin = wsock__bear_begin_server;
     wsock__loop_init(&s->loop, c, &p);
     s->loop.shared = 1;
     wsock__account_clear(&s->why, "");
@@ -13053,12 +13086,11 @@ typedef struct wsock__identity {
     br_skey_decoder_context key; /* holds the numbers of the key */
     uint8_t spare[64];           /* what 0.6 may write behind it */
     br_ssl_session_cache_lru cache; /* a server's sessions, in the memory */
-    uint8_t *sessions;              /* behind the certificates; */
-    br_ssl_server_context *fresh;   /* before it: what connections start as */
+    uint8_t *more; /* behind the certificates: a server's, as follows */
+    br_ssl_server_context *fresh; /* what connections start as */
+    uint8_t *sessions;
     int64_t sessions_since;
 } wsock__identity;
-
-static void wsock__bear_suites(br_ssl_engine_context *e);
 
 /* What is to be known of a file or text before it is read. */
 typedef struct wsock__load {
@@ -13246,7 +13278,7 @@ static void wsock__identity_free(wsock__config *c, wsock__identity *id)
 }
 
 /* Read options.tls_cert and tls_key.  NULL: something is wrong with them. */
-static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
+static wsock__identity *wsock__identity_load(wsock__config *c, size_t more,
                                              char wrong[160])
 {
     wsock__load l;
@@ -13261,8 +13293,7 @@ static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
     if (!wsock__text_get(&l, c->o.tls_cert, &cert))
         return NULL;
     room = wsock__round(cert.size);
-    size = sizeof *id + room +
-           (sessions ? sizeof *id->fresh + WSOCK__TLS_SESSIONS : 0);
+    size = sizeof *id + room + more;
     l.option = "tls_key";
     if (wsock__text_get(&l, c->o.tls_key, &key)) {
         id = (wsock__identity *)wsock__tls_alloc(c, size);
@@ -13287,16 +13318,7 @@ static wsock__identity *wsock__identity_load(wsock__config *c, int sessions,
     }
     wrong[0] = 0;
     id->issuer_key = wsock__issuer_key(id);
-    if (sessions) {
-        id->fresh = (br_ssl_server_context *)(void *)((uint8_t *)(id + 1) +
-                                                      room);
-        br_ssl_server_zero(id->fresh);
-        wsock__bear_suites(&id->fresh->eng);
-        id->sessions = (uint8_t *)(id->fresh + 1);
-        br_ssl_session_cache_lru_init(&id->cache, id->sessions,
-                                      WSOCK__TLS_SESSIONS);
-        id->sessions_since = c->system.now(c->system.user);
-    }
+    id->more = (uint8_t *)(id + 1) + room;
     return id;
 }
 
@@ -14645,38 +14667,54 @@ static int wsock__bear_roots(wsock__bear *t)
     return ca->count > 0;
 }
 
-/* Take our certificate into use: the server's, or one of this connection's
- * own.  0: it cannot be used. */
-static int wsock__bear_identify(wsock__bear *t)
+/* Our certificate: the server's, or one of this connection's own.  NULL: it
+ * cannot be used. */
+static wsock__identity *wsock__bear_identity(wsock__bear *t)
 {
     wsock__identity *id = (wsock__identity *)t->config->identity;
-    const br_rsa_private_key *rsa;
-    const br_ec_private_key *ec;
     if (!id)
         id = t->identity = wsock__identity_load(t->config, 0, t->text);
+    return id;
+}
+
+static int wsock__bear_identify_client(wsock__bear *t)
+{
+    const wsock__identity *id = wsock__bear_identity(t);
+    const br_rsa_private_key *rsa;
     if (!id)
         return 0;
     rsa = br_skey_decoder_get_rsa(&id->key);
-    ec = br_skey_decoder_get_ec(&id->key);
-    if (t->client && rsa)
+    if (rsa)
         br_ssl_client_set_single_rsa(&t->u.client, id->chain, id->count, rsa,
                                      br_rsa_pkcs1_sign_get_default());
-    else if (t->client)
-        br_ssl_client_set_single_ec(&t->u.client, id->chain, id->count, ec,
+    else
+        br_ssl_client_set_single_ec(&t->u.client, id->chain, id->count,
+                                    br_skey_decoder_get_ec(&id->key),
                                     BR_KEYTYPE_SIGN, id->issuer_key,
                                     br_ec_get_default(),
                                     br_ecdsa_sign_asn1_get_default());
-    else if (rsa)
+    return 1;
+}
+
+static int wsock__bear_identify_server(wsock__bear *t)
+{
+    wsock__identity *id = wsock__bear_identity(t);
+    const br_rsa_private_key *rsa;
+    if (!id)
+        return 0;
+    rsa = br_skey_decoder_get_rsa(&id->key);
+    if (rsa)
         br_ssl_server_set_single_rsa(&t->u.server, id->chain, id->count, rsa,
                                      BR_KEYTYPE_SIGN,
                                      br_rsa_private_get_default(),
                                      br_rsa_pkcs1_sign_get_default());
     else
-        br_ssl_server_set_single_ec(&t->u.server, id->chain, id->count, ec,
+        br_ssl_server_set_single_ec(&t->u.server, id->chain, id->count,
+                                    br_skey_decoder_get_ec(&id->key),
                                     BR_KEYTYPE_SIGN, id->issuer_key,
                                     br_ec_get_default(),
                                     br_ecdsa_sign_asn1_get_default());
-    if (!t->client && id->sessions) {
+    if (id->sessions) {
         wsock__sessions_age(id, wsock__bear_now(t));
         br_ssl_server_set_cache(&t->u.server, &id->cache.vtable);
     }
@@ -14705,7 +14743,7 @@ static int wsock__bear_begin_client(wsock__bear *t)
         return r;
     br_ssl_engine_set_x509(&t->u.client.eng, &t->chain->methods);
     t->refused = !wsock__bear_roots(t) ||
-                 (c->o.tls_cert && !wsock__bear_identify(t));
+                 (c->o.tls_cert && !wsock__bear_identify_client(t));
     if (!t->refused &&
         !br_ssl_client_reset(&t->u.client,
                              wsock__host_address(t->host, address)
@@ -14730,7 +14768,7 @@ static int wsock__bear_begin_server(wsock__bear *t)
     r = wsock__bear_prepare(t);
     if (r != WSOCK_OK)
         return r;
-    t->refused = !wsock__bear_identify(t);
+    t->refused = !wsock__bear_identify_server(t);
     if (!t->refused && !br_ssl_server_reset(&t->u.server)) {
         t->refused = 1;
         wsock__bear_failed(t);
@@ -14758,7 +14796,7 @@ static int wsock__bear_wrap(void *user, wsock_io *io, int role,
     n = strlen(t->host);
     if (n && t->host[n - 1] == '.')
         t->host[n - 1] = 0;
-    r = t->client ? wsock__bear_begin_client(t) : wsock__bear_begin_server(t);
+    r = t->config->tls_begin(t);
     if (r != WSOCK_OK) {
         wsock__bear_slim(t);
         wsock__tls_release(ws->config, t, size);
@@ -14797,10 +14835,22 @@ static size_t wsock__tls_room(const wsock_options *o, int role)
 /* A server's certificate, loaded once.  0: it cannot be used. */
 static int wsock__tls_load(wsock__config *c, char wrong[160])
 {
+    wsock__identity *id;
     if (!c->secure || c->o.tls)
         return 1;
-    c->identity = wsock__identity_load(c, 1, wrong);
-    return c->identity != NULL;
+    id = wsock__identity_load(c, sizeof *id->fresh + WSOCK__TLS_SESSIONS,
+                              wrong);
+    c->identity = id;
+    if (!id)
+        return 0;
+    id->fresh = (br_ssl_server_context *)(void *)id->more;
+    br_ssl_server_zero(id->fresh);
+    wsock__bear_suites(&id->fresh->eng);
+    id->sessions = (uint8_t *)(id->fresh + 1);
+    br_ssl_session_cache_lru_init(&id->cache, id->sessions,
+                                  WSOCK__TLS_SESSIONS);
+    id->sessions_since = c->system.now(c->system.user);
+    return 1;
 }
 
 static void wsock__tls_unload(wsock__config *c)
