@@ -654,6 +654,11 @@ tls_builds() {
         job "BearSSL, $cc" "$cc -std=c99 $c_warnings -DWSOCK_BEARSSL \
             -isystem '$work/tls/include' -fsyntax-only $p"
     done
+    musl=/usr/include/$(uname -m)-linux-musl # see platform_darwin()
+    [ ! -d "$musl" ] || ! have clang || job "BearSSL, Darwin's target" \
+        "clang --target=arm64-apple-macos11 -nostdlibinc -isystem $musl \
+        -isystem tests/platform/kqueue -isystem '$work/tls/include' -std=c99 \
+        -O1 -Wall -Wextra -Werror -DWSOCK_BEARSSL -c -o /dev/null $p"
     # _UCRT: what MinGW's time.h says for other C libraries is not for MSVC.
     clang_cl=$(command -v clang-cl || command -v clang-cl-14)
     [ -z "$clang_cl" ] || [ ! -d /usr/share/mingw-w64/include ] ||
