@@ -18,18 +18,21 @@
 #     --help           this
 #
 # The last line counts: N passed, N failed, N skipped.  The exit status is 1
-# if anything failed.  Everything is built and logged in tests/.work.  JOBS
-# sets how many builds run at a time; PYTHON which python has the peers.
+# if anything failed.  Everything is built and logged in tests/.work.  When all
+# suites run, those that mostly wait do so beside the others, and are printed
+# behind them.  JOBS sets how many builds run at a time; PYTHON which python
+# has the peers.
 set -u
 
 suites='build hygiene analysis examples readme unit platform threads peers tls
     amalgamate browser abuse network bench fuzz'
 suites=$(echo $suites)
+beside='analysis examples threads peers abuse network bench fuzz'
 install=
 full=
 fuzz=10
 only=
-usage() { sed -n '2,23s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,25s/^# \{0,1\}//p' "$0"; }
 
 here=$(cd "$(dirname "$0")" && pwd) || exit 1
 root=$(cd "$here/.." && pwd) || exit 1
@@ -42,8 +45,8 @@ while [ $# -gt 0 ]; do
     --full) full=yes ;;
     --fuzz) fuzz=${2:-}; [ $# -gt 1 ] && shift ;;
     --only) only=${2:-}; [ $# -gt 1 ] && shift ;;
-    --proof) suites=proof ;;
-    --coverage) suites=coverage ;;
+    --proof) suites=proof beside= ;;
+    --coverage) suites=coverage beside= ;;
     --list) echo "suites: $suites"; echo "unit tests:" $units; exit 0 ;;
     --help) usage; exit 0 ;;
     *) usage >&2; exit 2 ;;
@@ -54,6 +57,7 @@ case $fuzz in
 '' | *[!0-9]*) usage >&2; exit 2 ;;
 esac
 if [ -n "$only" ]; then
+    beside=
     case " $suites " in
     *" $only "*) suites=$only ;;
     *)
@@ -73,7 +77,8 @@ for t in $units; do
 done
 
 work=$here/.work
-mkdir -p "$work" || exit 1
+own=$work/run.${only:-all} # of this run of the script
+mkdir -p "$own" || exit 1
 jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)}
 passed=0 failed=0 skipped=0
 
@@ -117,14 +122,14 @@ count_line() { # line
 # waits for all and reports them in the order in which they were given.
 
 begin() {
-    rm -rf "$work/jobs"
-    mkdir -p "$work/jobs"
+    rm -rf "$own/jobs"
+    mkdir -p "$own/jobs"
     job_count=0
 }
 
 job() { # name, command
     job_count=$((job_count + 1))
-    path=$work/jobs/$(printf '%04d' $job_count)
+    path=$own/jobs/$(printf '%04d' $job_count)
     printf '%s\n' "$1" >"$path.name"
     printf '%s\n' "$2" >"$path.sh"
 }
@@ -134,14 +139,14 @@ have timeout && limit='timeout 120'
 
 run_jobs() {
     # A job's own failure must not end xargs, so its status goes to a file.
-    ls "$work"/jobs/*.sh 2>/dev/null | sed 's/\.sh$//' | xargs -P "$jobs" \
+    ls "$own"/jobs/*.sh 2>/dev/null | sed 's/\.sh$//' | xargs -P "$jobs" \
         -n 1 sh -c "$limit"' sh "$0.sh" >"$0.log" 2>&1; echo $? >"$0.status"'
 }
 
 # One pass or failure a job; with `counted` the job's last line counts.
 settle() { # [counted]
     run_jobs
-    for path in "$work"/jobs/*.sh; do
+    for path in "$own"/jobs/*.sh; do
         [ -f "$path" ] || continue
         path=${path%.sh}
         name=$(cat "$path.name")
@@ -240,9 +245,9 @@ install_all() {
 
 sanitizers_work() {
     have clang || return 1
-    echo 'int main(void) { return 0; }' >"$work/probe.c"
-    clang -fsanitize=address,undefined -o "$work/probe" "$work/probe.c" \
-        >"$work/probe.log" 2>&1 && "$work/probe"
+    echo 'int main(void) { return 0; }' >"$own/probe.c"
+    clang -fsanitize=address,undefined -o "$own/probe" "$own/probe.c" \
+        >"$own/probe.log" 2>&1 && "$own/probe"
 }
 
 # ------------------------------------------------------------------ build --
@@ -296,9 +301,9 @@ suite_build() {
 # ---------------------------------------------------------------- hygiene --
 
 check() { # name, command that prints what is wrong: nothing is good
-    "$2" >"$work/check.log" 2>&1
-    if [ -s "$work/check.log" ]; then
-        fail "$1" "$work/check.log"
+    "$2" >"$own/check.log" 2>&1
+    if [ -s "$own/check.log" ]; then
+        fail "$1" "$own/check.log"
     else
         pass
     fi
@@ -332,25 +337,25 @@ leftovers() {
 
 # -fno-pic: a constant table with pointers in it stays a constant.
 hygiene_object() { # flags
-    gcc -std=c99 -O2 -fno-pic -fno-pie $1 -c -o "$work/hygiene.o" \
+    gcc -std=c99 -O2 -fno-pic -fno-pie $1 -c -o "$own/hygiene.o" \
         tests/platform/implementation.c
 }
 
 exported_symbols() {
     hygiene_object "" || return
-    nm -g --defined-only "$work/hygiene.o" | awk '{ print $3 }' |
+    nm -g --defined-only "$own/hygiene.o" | awk '{ print $3 }' |
         grep -v '^wsock_[a-z]' || true
 }
 
 static_exports() {
     hygiene_object -DWSOCK_STATIC || return
-    nm -g --defined-only "$work/hygiene.o" | awk '{ print $3 }'
+    nm -g --defined-only "$own/hygiene.o" | awk '{ print $3 }'
 }
 
 # Nothing hidden: no variables of the library's own.
 variables() {
     hygiene_object "" || return
-    nm "$work/hygiene.o" | awk '$2 ~ /^[BbDdCcGgSs]$/'
+    nm "$own/hygiene.o" | awk '$2 ~ /^[BbDdCcGgSs]$/'
 }
 
 # Macros that the header itself defines and that are still defined behind it.
@@ -671,10 +676,10 @@ tls_builds() {
 
 tls_symbols() { # what the library exports, and its one variable
     gcc -std=c99 -O2 -fno-pic -fno-pie -DWSOCK_BEARSSL -c \
-        -o "$work/hygiene.o" tests/platform/implementation.c
-    nm -g --defined-only "$work/hygiene.o" | awk '{ print $3 }' |
+        -o "$own/hygiene.o" tests/platform/implementation.c
+    nm -g --defined-only "$own/hygiene.o" | awk '{ print $3 }' |
         grep -v '^wsock_[a-z]'
-    nm "$work/hygiene.o" | awk '$2 ~ /^[BbDdCcGgSs]$/ { print $3 }' |
+    nm "$own/hygiene.o" | awk '$2 ~ /^[BbDdCcGgSs]$/ { print $3 }' |
         grep -v '^wsock__process_trust$\|^once\.'
 }
 
@@ -686,14 +691,14 @@ tls_sanitized() {
     sanitize='-g -O1 -fsanitize=address,undefined
         -fno-sanitize-recover=undefined'
     sanitize=$(echo $sanitize)
-    own=$work/tls/sanitized-bearssl
+    library=$work/tls/sanitized-bearssl
     if sh tests/peers/tls/bearssl.sh "$work/bearssl" 2>"$work/tls/source.log"
     then
         job "test_tls and BearSSL, sanitized" "JOBS=$jobs \
-            sh tests/peers/tls/bearssl_build.sh $own ar clang $sanitize \
+            sh tests/peers/tls/bearssl_build.sh $library ar clang $sanitize \
             -fno-sanitize=alignment,nonnull-attribute,pointer-overflow &&
             clang $flags $sanitize -o $work/tls/sanitized $source \
-            -L$own -lbearssl || exit 1
+            -L$library -lbearssl || exit 1
             $pki $work/tls/sanitized"
     else
         missing "BearSSL, sanitized" "$(head -n 1 "$work/tls/source.log")"
@@ -845,21 +850,52 @@ suite_coverage() {
 
 # -------------------------------------------------------------------- all --
 
+# Each in a run of its own.
+run_beside() {
+    for suite in $beside; do
+        sh "$here/run.sh" --only "$suite" --fuzz "$fuzz" $install \
+            >"$work/$suite.beside" 2>&1
+    done
+}
+
+print_beside() {
+    for suite in $beside; do
+        log=$work/$suite.beside
+        sed '/^seconds (/d; $d' "$log"
+        took="$took $(sed -n 's/^seconds (.*: //p' "$log")"
+        count_line "$(tail -n 1 "$log")" || fail "$suite: no summary" "$log"
+    done
+}
+
 [ -n "$install" ] && install_all
 took=
 begun=$(date +%s)
+if [ -n "$beside" ]; then
+    rm -f "$work"/*.beside
+    run_beside &
+    lane=$!
+    trap 'kill $lane 2>/dev/null' EXIT
+    trap 'exit 1' HUP INT TERM
+fi
 for suite in $suites; do
+    case " $beside " in
+    *" $suite "*) continue ;;
+    esac
     echo "== $suite"
     "suite_$suite"
     now=$(date +%s)
     # Of the processors, too: how long it takes depends on who else is there.
-    times >"$work/times" # the second line: of all processes so far
+    times >"$own/times" # the second line: of all processes so far
     used=$(awk -F '[ms ]+' 'NR == 2 { print int(60 * ($1 + $3) + $2 + $4) }' \
-        "$work/times")
+        "$own/times")
     took="$took $suite $((now - begun)) ($((used - ${before_it:-0})))"
     begun=$now
     before_it=$used
 done
+if [ -n "$beside" ]; then
+    wait $lane
+    print_beside
+fi
 echo "seconds (of processors):$took"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]
