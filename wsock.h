@@ -796,6 +796,8 @@ WSOCK_API size_t wsock_memory_needed(int role, const char *url,
  *          WSOCK_CLOSED        the peer has closed
  *          WSOCK_CANCELLED     another thread has freed the handle
  *          WSOCK_TOO_BIG       can never fit options.memory; not sticky
+ *          WSOCK_NO_MEMORY     no room for it now; nothing was taken, not
+ *                              sticky: try again, or close with 1011
  *          else the connection's failure, which sticks
  * Blocks   blocking handles: until the transport has taken it, or
  *          options.send_timeout (WSOCK_TIMED_OUT, which sticks).  If no
