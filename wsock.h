@@ -796,9 +796,9 @@ WSOCK_API size_t wsock_memory_needed(int role, const char *url,
  *          WSOCK_CLOSED        the peer has closed
  *          WSOCK_CANCELLED     another thread has freed the handle
  *          WSOCK_TOO_BIG       can never fit options.memory; not sticky
- *          WSOCK_NO_MEMORY     no room for it now; nothing was taken, not
- *                              sticky: try again, or close with 1011
- *          else the connection's failure, which sticks
+ *          else the connection's failure, which sticks; WSOCK_NO_MEMORY,
+ *                              too: a message would be missing, so the
+ *                              connection ends (Close 1011)
  * Blocks   blocking handles: until the transport has taken it, or
  *          options.send_timeout (WSOCK_TIMED_OUT, which sticks).  If no
  *          thread is in wsock_receive() meanwhile, what comes is taken in for
@@ -5146,6 +5146,13 @@ static void wsock__drop_output(wsock *ws, int code)
 
 static void wsock__wake_all(wsock__loop *l, const wsock_io *io, void *user);
 
+/* A send has ended the connection: a thread that receives is to see it. */
+static void wsock__wake_receiver(wsock *ws)
+{
+    if (ws->loop->receiving && ws->loop->waiting)
+        wsock__wake_all(ws->loop, ws->io, ws->io_user);
+}
+
 /* Writing failed.  What the peer sent before, perhaps its Close, can still
  * be read: the connection ends when reading does. */
 static void wsock__write_failed(wsock *ws)
@@ -5155,8 +5162,7 @@ static void wsock__write_failed(wsock *ws)
     ws->bits |= WSOCK__WRITE_DEAD;
     wsock__drop_output(ws, ws->error);
     wsock__list_work(ws, WSOCK__WORK_READ);
-    if (ws->loop->receiving && ws->loop->waiting)
-        wsock__wake_all(ws->loop, ws->io, ws->io_user);
+    wsock__wake_receiver(ws);
 }
 
 enum { WSOCK__GATHER = 64 }; /* pieces in one write */
@@ -5377,27 +5383,30 @@ static int wsock__queue_close(wsock *ws, int code, const char *reason,
     return WSOCK_OK;
 }
 
-/* _Fail the WebSocket Connection_ (RFC 6455 7.1.7): tell the peer the close
- * code, then end.  Returns `code`. */
-WSOCK__FORMAT(4, 5)
-static int wsock__fail(wsock *ws, int code, int close_code,
-                       const char *format, ...)
+/* _Fail the WebSocket Connection_ (RFC 6455 7.1.7), whose account is written:
+ * tell the peer the close code, then end. */
+static void wsock__end_failed(wsock *ws, int close_code)
 {
-    const char *text = "";
-    size_t size;
-    va_list args;
-    va_start(args, format);
-    wsock__note_v(ws, code, WSOCK_OPERATION_RECEIVE, format, args);
-    va_end(args);
-    if (ws->rare)
-        text = ws->rare->why.text;
-    size = strlen(text);
+    const char *text = ws->rare ? ws->rare->why.text : "";
+    size_t size = strlen(text);
     if (size > WSOCK__CONTROL_MOST - 2)
         size = WSOCK__CONTROL_MOST - 2;
     if (ws->phase == WSOCK__PHASE_OPEN &&
         !(ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)))
         wsock__queue_close(ws, close_code, text, size);
     wsock__end(ws);
+}
+
+/* What came cannot be taken.  Returns `code`. */
+WSOCK__FORMAT(4, 5)
+static int wsock__fail(wsock *ws, int code, int close_code,
+                       const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    wsock__note_v(ws, code, WSOCK_OPERATION_RECEIVE, format, args);
+    va_end(args);
+    wsock__end_failed(ws, close_code);
     return code;
 }
 
@@ -10761,6 +10770,22 @@ static inline int wsock__was_sent(wsock *ws, unsigned kind)
     return wsock__queued(ws);
 }
 
+/* A frame that was to be sent can be neither queued nor, by a program that
+ * does not look at this result, sent again: the connection fails, or a
+ * message would be missing.  Wrong calls and a full queue pass. */
+static int wsock__send_result(wsock *ws, int r)
+{
+    if ((r != WSOCK_NO_MEMORY && r != WSOCK_RANDOM_FAILED) || ws->error)
+        return r;
+    wsock__note(ws, r, WSOCK_OPERATION_SEND, "nothing can be sent: %s",
+                wsock_result_text(r));
+    wsock__end_failed(ws, 1011);
+    if (wsock__is_blocking(ws) && ws->io)
+        wsock__flush(ws); /* the next call may come late */
+    wsock__wake_receiver(ws);
+    return r;
+}
+
 /* Payload that is large, lent, or in several pieces. */
 static int wsock__send_plan_out(wsock *ws, unsigned kind,
                                 wsock__send_plan *s)
@@ -10779,24 +10804,30 @@ static int wsock__send_plan_out(wsock *ws, unsigned kind,
     return r == WSOCK_OK ? wsock__was_sent(ws, kind) : r;
 }
 
+static int wsock__sendv(wsock *ws, unsigned kind, const wsock_buf *bufs,
+                        size_t count, void *context)
+{
+    wsock__send_plan s;
+    int r = wsock__send_check(ws, kind);
+    if (r == WSOCK_OK)
+        r = wsock__measure(bufs, count, &s.size);
+    if (r != WSOCK_OK)
+        return r;
+    s.bufs = bufs;
+    s.count = count;
+    s.context = context;
+    return wsock__send_plan_out(ws, kind, &s);
+}
+
 /* see the API section */
 WSOCK_API int wsock_sendv(wsock *ws, unsigned kind, const wsock_buf *bufs,
                           size_t count, void *context)
 {
-    wsock__send_plan s;
     int r;
     if (!ws)
         return WSOCK_NO_MEMORY;
     wsock__enter(ws);
-    r = wsock__send_check(ws, kind);
-    if (r == WSOCK_OK)
-        r = wsock__measure(bufs, count, &s.size);
-    if (r == WSOCK_OK) {
-        s.bufs = bufs;
-        s.count = count;
-        s.context = context;
-        r = wsock__send_plan_out(ws, kind, &s);
-    }
+    r = wsock__send_result(ws, wsock__sendv(ws, kind, bufs, count, context));
     wsock__exit(ws);
     return r;
 }
@@ -10906,6 +10937,7 @@ WSOCK_API int wsock_shutdown(wsock *ws, int code, const char *reason)
         return WSOCK_NO_MEMORY;
     wsock__enter(ws);
     r = wsock__shutdown(ws, code == WSOCK_CLOSE_NO_STATUS ? 0 : code, reason);
+    r = wsock__send_result(ws, r);
     wsock__exit(ws);
     return r;
 }
@@ -12255,13 +12287,16 @@ static int wsock__broadcast_one(wsock *ws, unsigned kind,
                                 const wsock_buf *frame, const void *data,
                                 size_t size)
 {
+    wsock_buf own;
+    own.data = data;
+    own.size = size;
     if (ws->phase != WSOCK__PHASE_OPEN ||
         (ws->bits & (WSOCK__CLOSE_SENT | WSOCK__WRITE_DEAD)))
         return 0;
     if (ws->sending)
         return 1; /* RFC 6455 5.4: nothing between its fragments */
     if (ws->role == WSOCK_CLIENT) /* masked with a key of its own */
-        return wsock_send(ws, kind, data, size) != WSOCK_OK;
+        return wsock__sendv(ws, kind, &own, 1, NULL) != WSOCK_OK;
     if (wsock__is_full(ws) || wsock__share(ws, shared, frame) != WSOCK_OK)
         return 1;
     wsock__queued(ws);

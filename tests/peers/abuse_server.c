@@ -121,8 +121,6 @@ static void message(const wsock_event *e)
         r = wsock_send(e->ws, e->kind, e->data, e->size);
         if (r == WSOCK_WOULD_BLOCK)
             count.refused++;
-        else if (r == WSOCK_NO_MEMORY) /* there will be no echo: say so */
-            wsock_close(e->ws, 1011, "memory is out");
     }
     if (r < 0)
         count.failed++;

@@ -328,13 +328,15 @@ static void use_up_random(wsock *ws, test_system *s)
 {
     int i, r = WSOCK_OK;
     s->random_fails = 1;
-    for (i = 0; i < 64 && r == WSOCK_OK; i++)
+    for (i = 0; i < 64 && r == WSOCK_OK && ws->loop->random_left >= 4; i++)
         r = wsock_send(ws, WSOCK_TEXT, "x", 1);
-    CHECK_RESULT(r, WSOCK_RANDOM_FAILED);
+    CHECK_RESULT(r, WSOCK_OK);
+    CHECK(ws->loop->random_left < 4);
     take_output(ws, NULL);
 }
 
-/* A client that cannot mask sends nothing, and says why. */
+/* A client that cannot mask sends nothing, and says why; that sticks, as the
+ * peer would not know of a message that it did not get. */
 TEST(without_random_bytes)
 {
     test_system s;
@@ -351,9 +353,14 @@ TEST(without_random_bytes)
     use_up_random(ws, &s);
     CHECK_RESULT(wsock_sendv(ws, WSOCK_TEXT, &buf, 1, NULL),
                  WSOCK_RANDOM_FAILED);
+    s.random_fails = 0;
+    CHECK_RESULT(wsock_send(ws, WSOCK_TEXT, "x", 1), WSOCK_RANDOM_FAILED);
     CHECK_RESULT(wsock_shutdown(ws, 1000, ""), WSOCK_RANDOM_FAILED);
     CHECK_INT(take_output(ws, &out), 0);
-    CHECK_RESULT(wsock_error(ws), WSOCK_OK);
+    CHECK_RESULT(wsock_error(ws), WSOCK_RANDOM_FAILED);
+    CHECK_INT(wsock_why(ws)->operation, WSOCK_OPERATION_SEND);
+    CHECK_STR(wsock_error_text(ws), "nothing can be sent: the system's random "
+                                    "source failed");
     wsock_free(ws);
     for (i = 0; i < 2; i++) { /* an answer that is owed, though */
         s.random_fails = 0;
@@ -555,8 +562,8 @@ TEST(a_pong_that_waits_and_fails)
         flood_pings(ws, !why, "wait", 4);
         if (why) {
             s.random_fails = 1;
-            while (wsock_send(ws, WSOCK_TEXT, "x", 1) == WSOCK_OK)
-                continue;
+            while (ws->loop->random_left >= 4)
+                CHECK_RESULT(wsock_send(ws, WSOCK_TEXT, "x", 1), WSOCK_OK);
             take_output(ws, &out);
             s.random_fails = 0;
         } else { /* the run that is free is used */
@@ -647,6 +654,52 @@ TEST(a_pong_that_waits_behind_close)
 
 /* ------------------------------------------------------ without memory -- */
 
+/* A message for which there is no memory would be missing: the connection
+ * ends, and the peer hears of it as Close is small. */
+TEST(a_send_without_memory)
+{
+    int how;
+    for (how = 0; how < 4; how++) {
+        shortage m;
+        wsock_options o = options_with(0);
+        bytes in = { 0 }, out = { 0 }, log = { 0 };
+        uint8_t *data = test_pattern(100000);
+        wsock_buf bufs[2];
+        wsock *ws;
+        int r;
+        test_note("%d", how);
+        bufs[0].data = bufs[1].data = data;
+        bufs[0].size = bufs[1].size = 50000;
+        shortage_init(&m, &o);
+        ws = core_open(how & 1 ? WSOCK_CLIENT : WSOCK_SERVER, &o);
+        drain_events(ws, NULL);
+        CHECK_RESULT(wsock_send(ws, WSOCK_TEXT, "first", 5), WSOCK_OK);
+        shortage_begins(&m, 1000);
+        r = how & 2 ? wsock_sendv(ws, WSOCK_BINARY, bufs, 2, NULL)
+                    : wsock_send(ws, WSOCK_BINARY, data, 100000);
+        CHECK_RESULT(r, WSOCK_NO_MEMORY);
+        m.until = 0; /* there is some again, but the message is lost */
+        CHECK_RESULT(wsock_send(ws, WSOCK_TEXT, "x", 1), WSOCK_NO_MEMORY);
+        CHECK_RESULT(wsock_shutdown(ws, 1000, ""), WSOCK_NO_MEMORY);
+        take_output(ws, &out);
+        frames_log(&log, &out, how & 1);
+        CHECK_STR(bytes_str(&log), "text \"first\"\nclose 1011\n");
+        bytes_clear(&log);
+        frame_text(&in, FIN | 1, !(how & 1), "too late");
+        feed_bytes(ws, &in, &log);
+        CHECK_STR(bytes_str(&log), "CLOSE 1006 \"\" WSOCK_NO_MEMORY\n");
+        CHECK_INT(wsock_why(ws)->operation, WSOCK_OPERATION_SEND);
+        CHECK_INT(wsock_why(ws)->phase, WSOCK_PHASE_WEBSOCKET);
+        CHECK(strstr(wsock_error_text(ws), "nothing can be sent: ") != NULL);
+        wsock_free(ws);
+        CHECK_NO_LEAK(&m.s);
+        bytes_free(&in);
+        bytes_free(&out);
+        bytes_free(&log);
+        free(data);
+    }
+}
+
 /* Everything from here on is refused: what is said of it. */
 TEST(nothing_is_left)
 {
@@ -654,13 +707,8 @@ TEST(nothing_is_left)
     wsock_options o = options_with(0);
     const char *reason = NULL;
     bytes in = { 0 }, log = { 0 };
-    wsock_buf bufs[3];
-    int code = 0, i;
+    int code = 0;
     wsock *ws;
-    for (i = 0; i < 3; i++) {
-        bufs[i].data = "abc";
-        bufs[i].size = 3;
-    }
     /* A peer's Close can be read, although it cannot be answered. */
     shortage_init(&m, &o);
     ws = core_open(WSOCK_SERVER, &o);
@@ -672,9 +720,6 @@ TEST(nothing_is_left)
     wsock__pool_empty(ws->loop, &ws->loop->rares);
     ws->loop->rares.count = 0;
     shortage_begins(&m, 1000);
-    CHECK_RESULT(wsock_sendv(ws, WSOCK_TEXT, bufs, 3, NULL),
-                 WSOCK_NO_MEMORY);
-    CHECK_RESULT(wsock_shutdown(ws, 1000, ""), WSOCK_NO_MEMORY);
     frame_close(&in, 1, 1000, "because");
     feed_bytes(ws, &in, &log);
     CHECK_STR(bytes_str(&log), "CLOSE 1000 \"\" WSOCK_NO_MEMORY\n");
@@ -843,6 +888,7 @@ static const test_case tests[] = {
     TEST_ENTRY(a_pong_that_waits_in_memory),
     TEST_ENTRY(a_pong_that_waits_and_fails),
     TEST_ENTRY(a_pong_that_waits_behind_close),
+    TEST_ENTRY(a_send_without_memory),
     TEST_ENTRY(nothing_is_left),
     TEST_ENTRY(a_refusal_without_memory),
     TEST_ENTRY(a_refused_client_without_memory),

@@ -1311,6 +1311,39 @@ TEST(writing_fails_while_a_receive_waits)
     pair_free(&p);
 }
 
+/* There is no memory for what a send masks: the thread that waits hears of
+ * it, and so does the peer. */
+TEST(a_send_without_memory_ends_the_receive)
+{
+    wsock_options o = untimed(0), control = control_options();
+    uint8_t *data = test_pattern(20000);
+    int kind, code = 0;
+    o.max_memory = 16384; /* what a send masks into has that alone */
+    o.receive_buffer = 4096;
+    EACH_KIND(kind) {
+        wsock_status got;
+        char text[16];
+        talk in;
+        pair p;
+        test_note("over %s", kind_names[kind]);
+        pair_init(&p, kind, &o, &control);
+        start_receive(&p, &in);
+        CHECK_RESULT(wsock_send(p.ws[0], WSOCK_BINARY, data, 20000),
+                     WSOCK_NO_MEMORY);
+        check_end(&in, WSOCK_NO_MEMORY);
+        CHECK_RESULT(wsock_receive(p.ws[1], text, sizeof text, &got),
+                     WSOCK_OK);
+        CHECK_INT(got.kind, WSOCK_CLOSE);
+        CHECK_RESULT(wsock_close_status(p.ws[1], &code, NULL), WSOCK_OK);
+        CHECK_INT(code, 1011);
+        CHECK_RESULT(wsock_error(p.ws[0]), WSOCK_NO_MEMORY);
+        CHECK_RESULT(wsock_send(p.ws[0], WSOCK_TEXT, "x", 1),
+                     WSOCK_NO_MEMORY);
+        pair_free(&p);
+    }
+    free(data);
+}
+
 /* A receive waits, and a send that the peer takes nothing of: one time-out
  * ends both. */
 static void check_both_time_out(const wsock_options *o)
@@ -1601,6 +1634,7 @@ static const test_case tests[] = {
     TEST_ENTRY(wake_a_poll_over_a_transport_of_ours),
     TEST_ENTRY(the_peer_dies_while_both_wait),
     TEST_ENTRY(writing_fails_while_a_receive_waits),
+    TEST_ENTRY(a_send_without_memory_ends_the_receive),
     TEST_ENTRY(a_stall_ends_both),
     TEST_ENTRY(a_send_that_times_out_ends_the_receive),
     TEST_ENTRY(schedules_by_seed),
