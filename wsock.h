@@ -8898,6 +8898,49 @@ static void wsock__polled_all(wsock__loop *l, const struct pollfd *list,
         wsock__accept_all(l);
 }
 
+/* Was wsock_wake() called meanwhile?  For waits that do not see it. */
+static void wsock__wake_look(wsock__loop *l)
+{
+    if (wsock__wait_readable(l->wake_read, 0))
+        wsock__woken(l);
+}
+
+enum { WSOCK__SLICE = 20 }; /* ms, where there is nothing to wait on */
+
+/* A short rest, which wsock_wake() ends. */
+static void wsock__wait_slice(wsock__loop *l, int timeout)
+{
+    wsock__fd fd = l->wake_read;
+    if (timeout < 0 || timeout > WSOCK__SLICE)
+        timeout = WSOCK__SLICE;
+    wsock__wait_begins(l);
+    wsock__wait_readable(fd, timeout);
+    wsock__wait_ends(l);
+}
+
+/* There is no memory for an array of all: a rest, then each is asked by
+ * itself. */
+static void wsock__wait_each(wsock__loop *l, int timeout)
+{
+    struct pollfd list[WSOCK__FEW];
+    wsock_watch watches[WSOCK__FEW];
+    size_t n, i;
+    wsock *ws;
+    wsock__wait_slice(l, timeout);
+    wsock__wake_look(l);
+    for (ws = l->all; ws; ws = ws->next) {
+        n = wsock__fds_of(ws, watches, WSOCK__FEW);
+        for (i = 0; i < n; i++)
+            wsock__pollfd_set(&list[i], &watches[i]);
+        if (n && wsock__poll_fds(list, n, 0) > 0) {
+            l->filled = 1;
+            wsock__polled(ws, list, n);
+        }
+    }
+    if (l->listening && wsock__wait_readable(l->listener, 0))
+        wsock__accept_all(l);
+}
+
 static void wsock__wait_poll(wsock__loop *l, int timeout)
 {
     struct pollfd few[WSOCK__FEW], *list;
@@ -8905,8 +8948,8 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
     size_t n = wsock__all_watches(l, NULL, 0), i;
     int ready, interrupted;
     list = wsock__pollfds(l, n, few);
-    if (!list) { /* no memory: the poll call returns, to be made again */
-        l->interrupted = 1;
+    if (!list) {
+        wsock__wait_each(l, timeout);
         return;
     }
     if (list != few)
@@ -8926,31 +8969,11 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
     }
 }
 
-/* Was wsock_wake() called meanwhile?  For waits that do not see it. */
-static void wsock__wake_look(wsock__loop *l)
-{
-    if (wsock__wait_readable(l->wake_read, 0))
-        wsock__woken(l);
-}
-
 static void wsock__wait_failed(wsock *ws)
 {
     wsock__note_io(ws, WSOCK_IO_ERROR, WSOCK_OPERATION_RECEIVE,
                    "waiting for the transport failed");
     wsock__done(ws);
-}
-
-enum { WSOCK__SLICE = 20 }; /* ms, where there is nothing to wait on */
-
-/* A blocking call on a transport that has no descriptor now: a short rest. */
-static void wsock__wait_slice(wsock__loop *l, int timeout)
-{
-    wsock__fd fd = l->wake_read;
-    if (timeout < 0 || timeout > WSOCK__SLICE)
-        timeout = WSOCK__SLICE;
-    wsock__wait_begins(l);
-    wsock__wait_readable(fd, timeout);
-    wsock__wait_ends(l);
 }
 
 /* A transport of the program's with a wait of its own, or none. */
@@ -8960,7 +8983,7 @@ static void wsock__wait_io(wsock__loop *l, wsock *ws, int timeout)
     int r = 0;
     if (!io->wait && !wsock__is_blocking(ws)) {
         l->interrupted = 1; /* nothing to wait on: try again next time */
-    } else if (!io->wait) {
+    } else if (!io->wait) { /* a blocking call, and no descriptor now */
         wsock__wait_slice(l, timeout);
     } else if (timeout != 0) {
         void *user = ws->io_user;

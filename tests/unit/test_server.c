@@ -13,6 +13,12 @@
 /* ------------------------------------------------------- what they share -- */
 
 /* A server on the loopback with the test's clock and memory. */
+#ifdef WSOCK_USE_POLL
+#define BY_POLL 1
+#else
+#define BY_POLL 0
+#endif
+
 static wsock_server *serve(test_system *system, const wsock_options *options)
 {
     wsock_options o = options ? *options : options_with(0);
@@ -1587,6 +1593,46 @@ TEST(more_peers_than_one_look_takes)
     CHECK_NO_LEAK(&system);
 }
 
+/* What poll() is given is an array of all.  Without memory for it all are
+ * served all the same, the listener too. */
+TEST(more_peers_than_there_is_memory_to_wait_for)
+{
+    enum { PEERS = 20 };
+    test_system system;
+    wsock_server *server;
+    wsock__loop *l;
+    bytes in = { 0 };
+    wsock *ws;
+    int fd[PEERS + 1], i, guests = 0;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    l = &server->loop;
+    for (i = 0; i < PEERS; i++)
+        fd[i] = peer_joins(server, &ws);
+    wsock__release(l->config, l->pollfds, l->pollfds_size);
+    l->pollfds = NULL;
+    l->pollfds_size = 0;
+    frame_text(&in, FIN | 1, 1, "served?");
+    raw_bytes(fd[PEERS - 1], &in);
+    fd[PEERS] = peer_asks(server, TEST_REQUEST);
+    for (i = 0; i < 2; i++) {
+        wsock_event e;
+        do { /* the array is the first thing that a wait asks for */
+            if (BY_POLL)
+                system.fail_at = system.allocations + 1;
+        } while (wsock_server_poll(server, &e, WSOCK_NEVER) <= 0);
+        CHECK(e.type == WSOCK_EVENT_OPEN || e.type == WSOCK_EVENT_MESSAGE);
+        guests += e.type == WSOCK_EVENT_OPEN;
+    }
+    CHECK_INT(guests, 1);
+    CHECK(!l->pollfds);
+    wsock_server_free(server);
+    for (i = 0; i <= PEERS; i++)
+        close(fd[i]);
+    bytes_free(&in);
+    CHECK_NO_LEAK(&system);
+}
+
 /* At max_handshakes: without a time-out nobody gives way; and one that is
  * overdue does before all others. */
 TEST(who_gives_way_at_max_handshakes)
@@ -2136,6 +2182,7 @@ static const test_case tests[] = {
     TEST_ENTRY(accept_is_not_for_servers_that_were_added_to),
     TEST_ENTRY(accepts_without_memory),
     TEST_ENTRY(more_peers_than_one_look_takes),
+    TEST_ENTRY(more_peers_than_there_is_memory_to_wait_for),
     TEST_ENTRY(who_gives_way_at_max_handshakes),
     TEST_ENTRY(a_batch_that_is_not_done),
     TEST_ENTRY(a_poll_that_ends_with_sends_listed),
