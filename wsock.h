@@ -1932,7 +1932,12 @@ enum {
     WSOCK__WORK_HUNG = 8  /* a hang-up, though nothing is waited for */
 };
 
-enum { WSOCK__SECURE_SOCKET = 2 }; /* of wsock's no_socket */
+/* wsock.transport: what io is over. */
+enum {
+    WSOCK__SOCKET,       /* the system's, without anything between */
+    WSOCK__FOREIGN,      /* the program's, whatever it is */
+    WSOCK__SECURE_SOCKET /* TLS over the system's */
+};
 
 enum {
     WSOCK__LINGER_TIME = 1000, /* ms for the peer's end of stream */
@@ -2109,8 +2114,7 @@ struct wsock {
     uint8_t armed;        /* what the poller watches: 1 read, 2 write */
     uint8_t sending;      /* kind of the message whose parts are sent */
     uint8_t subprotocol;  /* index + 1 into options.subprotocols, or OTHER */
-    uint8_t no_socket;    /* a transport of the program's, not a socket; or
-                           * WSOCK__SECURE_SOCKET: TLS over one */
+    uint8_t transport;    /* WSOCK__SOCKET, FOREIGN or SECURE_SOCKET */
     uint8_t watched;      /* the poller knows its descriptor */
 };
 
@@ -5082,7 +5086,7 @@ static inline void wsock__pop(wsock *ws)
 static void wsock__resume(wsock *ws)
 {
     wsock__list_work(ws, WSOCK__WORK_LOOK |
-                             (ws->no_socket ? (unsigned)WSOCK__WORK_READ
+                             (ws->transport ? (unsigned)WSOCK__WORK_READ
                                             : 0U));
 }
 
@@ -5185,9 +5189,10 @@ static int wsock__short_write(wsock *ws, ptrdiff_t n, size_t offered)
     wsock__taken(ws, (size_t)n);
     ws->bits |= WSOCK__STUCK; /* a socket that takes less is full */
     wsock__watchdog(ws); /* but some was taken: it is not stalled */
-    if (ws->no_socket)
-        ws->bits &= ~(uint32_t)WSOCK__STUCK;
-    return ws->no_socket;
+    if (ws->transport == WSOCK__SOCKET)
+        return 0;
+    ws->bits &= ~(uint32_t)WSOCK__STUCK;
+    return 1;
 }
 
 /* Write a queue that is a single run.  1: all is out, else it is as before. */
@@ -7930,7 +7935,7 @@ static void wsock__io_close(wsock *ws)
     }
     if (io->close)
         io->close(ws->io_user);
-    if (ws->no_socket && l->shared) /* see wsock__keep_io() */
+    if (ws->transport != WSOCK__SOCKET && l->shared) /* wsock__keep_io() */
         wsock__release(ws->config, (void *)(uintptr_t)io, sizeof *io);
 }
 
@@ -8318,7 +8323,8 @@ static void wsock__secure(wsock *ws)
         io->open = NULL;
         io->user = ws->io_user;
         ws->io = io;
-        ws->no_socket = ws->no_socket ? 1 : WSOCK__SECURE_SOCKET;
+        if (ws->transport == WSOCK__SOCKET)
+            ws->transport = WSOCK__SECURE_SOCKET;
         r = tls->wrap(c->o.tls ? tls->user : ws, io, ws->role,
                       ws->role == WSOCK_CLIENT ? c->host : NULL, &c->o);
         ws->io_user = io->user;
@@ -9016,7 +9022,7 @@ static inline void wsock__wait(wsock__loop *l, int timeout)
         return;
     }
 #endif
-    if (!l->shared && ws->io && ws->no_socket &&
+    if (!l->shared && ws->io && ws->transport &&
         (ws->io->wait || wsock__io_fd(ws) < 0))
         wsock__wait_io(l, ws, timeout);
     else
@@ -9075,9 +9081,9 @@ static void wsock__was_read(wsock *ws, uint8_t *to, size_t room,
         ws->bits |= WSOCK__HEARD;
         ws->loop->bytes += (size_t)n;
         wsock__input(ws, to, (size_t)n);
-        if (ws->no_socket && !wsock__tls_is_empty(ws))
-            wsock__list_work(ws, WSOCK__WORK_READ); /* it may hold more that
-                                                     * its fd does not show */
+        /* What is no socket may hold more that its fd does not show. */
+        if (ws->transport && !wsock__tls_is_empty(ws))
+            wsock__list_work(ws, WSOCK__WORK_READ);
         else if ((size_t)n == room)
             ws->loop->filled = 1; /* the kernel will say so again */
     } else if (n == WSOCK_WANT_READ || n == WSOCK_WANT_WRITE) {
@@ -9322,7 +9328,7 @@ static void wsock__turn(wsock *ws, unsigned work)
     if (ws->phase == WSOCK__PHASE_DONE)
         return;
     if (wsock__has_input(ws)) {
-        if (ws->no_socket && (work & WSOCK__WORK_READ) && !wsock__is_held(ws))
+        if (ws->transport && (work & WSOCK__WORK_READ) && !wsock__is_held(ws))
             wsock__list_work(ws, WSOCK__WORK_READ); /* when that is read */
         return;
     }
@@ -9347,7 +9353,7 @@ WSOCK__INLINE int wsock__service(wsock__loop *l, wsock *ws, unsigned work)
 {
     l->current = ws;
     if (WSOCK__LIKELY(work == WSOCK__WORK_READ && !ws->out &&
-                      wsock__is_plain(l, ws) && l->window && !ws->no_socket)) {
+                      wsock__is_plain(l, ws) && l->window && !ws->transport)) {
         /* There is only something to read. */
         size_t room = l->window_size;
         ptrdiff_t n = ws->io->read(ws->io_user, l->window, room);
@@ -10505,7 +10511,7 @@ static int wsock__start(wsock *ws, const wsock_io *io, void *user)
     wsock__loop *l = ws->loop;
     ws->io = io;
     ws->io_user = user;
-    ws->no_socket = io != &wsock__dial_io;
+    ws->transport = io == &wsock__dial_io ? WSOCK__SOCKET : WSOCK__FOREIGN;
     ws->phase = WSOCK__PHASE_OPENING;
     if (!l->shared && wsock__wake_open(&l->wake_read, &l->wake_write) < 0) {
         int error = wsock__net_error();
@@ -11258,7 +11264,7 @@ WSOCK_API int wsock_pause(wsock *ws, int on)
  * every poller has noticed. */
 static int wsock__has_left(const wsock *ws)
 {
-    wsock__fd fd = ws->no_socket == 1 ? -1 : wsock__io_fd(ws);
+    wsock__fd fd = ws->transport == WSOCK__FOREIGN ? -1 : wsock__io_fd(ws);
     return fd >= 0 && wsock__socket_is_gone(fd);
 }
 
@@ -12124,8 +12130,8 @@ static void wsock__take_io(wsock *ws, wsock *from)
 {
     ws->io = from->io;
     ws->io_user = from->io_user;
-    ws->no_socket = from->no_socket;
-    if (from->no_socket) {
+    ws->transport = from->transport;
+    if (from->transport != WSOCK__SOCKET) {
         ws->loop->secured = *from->io;
         ws->io = &ws->loop->secured;
         wsock__release(from->config, (void *)(uintptr_t)from->io,
@@ -13318,6 +13324,14 @@ static unsigned wsock__issuer_key(const wsock__identity *id)
     return (unsigned)br_x509_decoder_get_signer_key_type(&d);
 }
 
+/* Begin to keep a server's sessions. */
+static void wsock__sessions_begin(wsock__identity *id, int64_t now)
+{
+    br_ssl_session_cache_lru_init(&id->cache, id->sessions,
+                                  WSOCK__TLS_SESSIONS);
+    id->sessions_since = now;
+}
+
 /* Forget the sessions that a server keeps when the first of them may be a
  * day old, or nobody can tell: none is resumed later. */
 static void wsock__sessions_age(wsock__identity *id, int64_t now)
@@ -13326,9 +13340,7 @@ static void wsock__sessions_age(wsock__identity *id, int64_t now)
         now - id->sessions_since < WSOCK__SESSION_LIFE)
         return;
     wsock__wipe(id->sessions, WSOCK__TLS_SESSIONS);
-    br_ssl_session_cache_lru_init(&id->cache, id->sessions,
-                                  WSOCK__TLS_SESSIONS);
-    id->sessions_since = now;
+    wsock__sessions_begin(id, now);
 }
 
 static void wsock__identity_free(wsock__config *c, wsock__identity *id)
@@ -13873,9 +13885,10 @@ static void wsock__chain_anchors(wsock__chain *c, const wsock__roots *roots,
     }
 }
 
-/* BearSSL refuses a critical extension that it does not know.  This one was
- * heeded already: so what it reads there is that it is not critical, and what
- * it hashes, for the signature, is the certificate as it is. */
+/* BearSSL refuses a critical extension that it does not know.  This one is
+ * heeded behind it, by wsock__chain_limits(): so what it reads there is that
+ * it is not critical, and what it hashes, for the signature, is the
+ * certificate as it is. */
 static void wsock__chain_feed(br_x509_minimal_context *m,
                               const wsock__cert *cert, int authority)
 {
@@ -14907,9 +14920,7 @@ static int wsock__tls_load(wsock__config *c, char wrong[160])
     br_ssl_server_zero(id->fresh);
     wsock__bear_suites(&id->fresh->eng);
     id->sessions = (uint8_t *)(id->fresh + 1);
-    br_ssl_session_cache_lru_init(&id->cache, id->sessions,
-                                  WSOCK__TLS_SESSIONS);
-    id->sessions_since = c->system.now(c->system.user);
+    wsock__sessions_begin(id, c->system.now(c->system.user));
     return 1;
 }
 
