@@ -29,7 +29,8 @@ what is changed:
     versions of BearSSL can live in one program, and unused code falls away
     (--extern: it is not);
   - comments are left out (--comments: they are not);
-  - three switches are set, whose reasons stand in SWITCHES below.
+  - some switches are set, whose reasons stand in SWITCHES below: BearSSL has
+    no source of randomness and time of its own, but for what wsock.h tells.
   This script knows no file and no version of BearSSL: it reads the code.
 
 what is refused:
@@ -78,10 +79,18 @@ SWITCHES = {
     # at -O2 then computes a wrong MD5, without a warning.
     'BR_LE_UNALIGNED': '0',
     'BR_BE_UNALIGNED': '0',
-    # BearSSL 0.6 believes this instruction even where it yields all ones.
-    # wsock.h seeds the generator from the system.
+    # wsock.h seeds the generator and tells the time, as options.system says.
+    # BearSSL's own sources of both would be a second opinion, and ask for
+    # system headers that not every -std has; its 0.6 believes rdrand even
+    # where that yields all ones.
     'BR_RDRAND': '0',
+    'BR_USE_GETENTROPY': '0',
+    'BR_USE_URANDOM': '0',
+    'BR_USE_WIN32_RAND': '0',
+    'BR_USE_UNIX_TIME': '0',
+    'BR_USE_WIN32_TIME': '0',
 }
+NEWER = 'BR_USE_GETENTROPY',  # of these, what 0.6 has not
 
 
 class Refused(Exception):
@@ -502,7 +511,7 @@ class Library:
                 if name not in ('stddef.h', 'stdint.h', 'string.h'):
                     header.refuse(f'a public header includes <{name}>')
         for name in SWITCHES:
-            if name not in self.inner.words:
+            if name not in self.inner.words and name not in NEWER:
                 self.inner.refuse(f'it has no switch {name}')
 
     def inspect_files(self):

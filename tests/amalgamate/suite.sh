@@ -79,6 +79,57 @@ amalgamate_builds() {
         -fsyntax-only '$dir/one.c' 2>&1 | grep -q 'error: #error.*BearSSL is C'"
 }
 
+# What came behind 0.6, for what amalgamate.py makes of it: a source of
+# randomness that -std=c99 does not declare, and callbacks for the time.
+amalgamate_newer() {
+    new=$dir/newer
+    mkdir -p "$new" "$dir/of_newer"
+    cp -r "$bearssl/inc" "$bearssl/src" "$bearssl/LICENSE.txt" "$new/"
+    sed -i '/^#ifndef BR_USE_WIN32_RAND/i\
+#ifndef BR_USE_GETENTROPY\
+#if defined __linux__\
+#define BR_USE_GETENTROPY   1\
+#endif\
+#endif' "$new/src/inner.h"
+    sed -i '0,/^br_prng_seeder$/{/^br_prng_seeder$/i\
+#if BR_USE_GETENTROPY\
+#include <unistd.h>\
+static int\
+seeder_getentropy(const br_prng_class **ctx)\
+{\
+	unsigned char tmp[32];\
+\
+	if (getentropy(tmp, sizeof tmp)) {\
+		return 0;\
+	}\
+	(*ctx)->update(ctx, tmp, sizeof tmp);\
+	return 1;\
+}\
+#endif
+}' "$new/src/rand/sysrng.c"
+    sed -i '/^br_prng_seeder_system/,$s/^#if BR_RDRAND/#if BR_USE_GETENTROPY\
+	return \&seeder_getentropy;\
+#endif\
+&/' "$new/src/rand/sysrng.c"
+    sed -i 's/^} br_x509_minimal_context;/&\
+\
+typedef int (*br_x509_time_check)(void *tctx,\
+	uint32_t not_before_days, uint32_t not_after_days);\
+\
+void br_x509_minimal_set_time_callback(br_x509_minimal_context *ctx,\
+	void *tctx, br_x509_time_check check);/' "$new/inc/bearssl_x509.h"
+    cp "$dir/one.c" "$dir/of_newer/"
+    job "wsock_tls.h of a newer BearSSL" "set -e
+        grep -q '&seeder_getentropy' '$new/src/rand/sysrng.c'
+        grep -q br_x509_time_check '$new/inc/bearssl_x509.h'
+        gcc -std=gnu99 -Wall -Werror -I '$new/inc' -I '$new/src' \
+            -fsyntax-only '$new/src/rand/sysrng.c'
+        $(bearssl=$new amalgamate "$dir/of_newer/wsock_tls.h")
+        gcc -std=c99 $c_warnings -c -o '$dir/of_newer/one.o' \
+            '$dir/of_newer/one.c'
+        ! nm '$dir/of_newer/one.o' | grep getentropy"
+}
+
 # test_tls.c, with wsock_tls.h by the name of wsock.h.  Its stand-ins for what
 # BearSSL says of the CPU come behind BearSSL instead of before wsock.h.
 amalgamate_tests() {
@@ -214,6 +265,7 @@ suite_amalgamate() {
     begin
     amalgamate_example_builds
     amalgamate_builds
+    amalgamate_newer
     amalgamate_bytes
     amalgamate_beside
     settle
