@@ -329,6 +329,24 @@ TEST(blocking_over_the_memory_pair)
     check_link(0, 0, 5, 100, 0, 65536);
 }
 
+/* A program with TLS in it has plain connections, too. */
+TEST(without_tls_over_the_memory_pair)
+{
+    uint8_t *data = test_pattern(5000);
+    world w;
+    guard();
+    world_init(&w, "p256");
+    w.server.tls_cert = w.server.tls_key = NULL;
+    w.peer.ws = wsock_new(WSOCK_SERVER, NULL, &w.server);
+    w.ws = wsock_new(WSOCK_CLIENT, "ws://localhost/", &w.client);
+    wsock_attach(w.peer.ws, &w.link.io[1]);
+    CHECK_RESULT(wsock_attach(w.ws, &w.link.io[0]), WSOCK_OK);
+    CHECK_RESULT(echo(w.ws, data, 5000), WSOCK_OK);
+    CHECK_RESULT(wsock_close(w.ws, 1000, "bye"), WSOCK_OK);
+    world_end(&w);
+    free(data);
+}
+
 /* RFC 6066 4: the client asks for shorter records. */
 TEST(small_records)
 {
@@ -1293,36 +1311,78 @@ TEST(a_changed_record_is_noticed)
     world_end(&w);
 }
 
-/* One that came together with a good one: after the message, the failure is
- * told without waiting for more. */
-TEST(a_changed_record_behind_a_message)
+/* A polled client and a server, which reads 4 KiB at a time: the server's side
+ * of the connection; NULL if there is none. */
+static wsock *over_sockets(wsock_server **server, wsock **client)
 {
     wsock_options o;
-    wsock_server *server;
-    wsock *client, *peer = NULL;
     wsock_event e;
-    wsock__bear *t;
-    uint8_t records[128];
+    wsock *peer = NULL;
     char url[64];
-    size_t n = 0;
-    int turns, opened = 0, i;
+    int turns, opened = 0;
     guard();
     memset(&o, 0, sizeof o);
     o.tls_cert = file("p256", ".pem");
     o.tls_key = file("p256", ".key");
-    server = wsock_listen("wss://127.0.0.1:0/", &o);
+    o.receive_buffer = 4096;
+    *server = wsock_listen("wss://127.0.0.1:0/", &o);
     snprintf(url, sizeof url, "wss://127.0.0.1:%d/",
-             wsock_server_port(server));
+             wsock_server_port(*server));
     memset(&o, 0, sizeof o);
     o.flags = WSOCK_NONBLOCKING;
     o.tls_ca = file("ca", ".pem");
-    client = wsock_connect(url, &o);
+    *client = wsock_connect(url, &o);
     for (turns = 0; turns < 1000000 && !(peer && opened); turns++) {
-        opened |= wsock_poll(client, &e, 0) > 0 && e.type == WSOCK_EVENT_OPEN;
-        if (wsock_server_poll(server, &e, 0) > 0 &&
+        opened |= wsock_poll(*client, &e, 0) > 0 &&
+                  e.type == WSOCK_EVENT_OPEN;
+        if (wsock_server_poll(*server, &e, 0) > 0 &&
             e.type == WSOCK_EVENT_OPEN)
             peer = e.ws;
     }
+    return peer;
+}
+
+/* What a record has beyond the room of a read is read without the socket,
+ * which has nothing more. */
+TEST(records_above_the_room_of_a_read)
+{
+    wsock_server *server;
+    wsock *client, *peer = over_sockets(&server, &client);
+    uint8_t *data = test_pattern(16000);
+    wsock_event e;
+    int i;
+    if (!CHECK(peer != NULL))
+        return;
+    for (i = 0; i < 3; i++) { /* one message, and many small ones */
+        size_t n, size = i == 1 ? 100 : 16000, sum = 0;
+        for (n = 0; n < 16000; n += size)
+            CHECK_RESULT(wsock_send(client, WSOCK_BINARY, data + n, size),
+                         WSOCK_OK);
+        wsock_flush(client);
+        while (sum < 16000) {
+            if (wsock_server_poll(server, &e, WSOCK_NEVER) <= 0)
+                continue;
+            CHECK_INT(e.type, WSOCK_EVENT_MESSAGE);
+            CHECK_BYTES(e.data, e.size, data + sum, size);
+            sum += e.size;
+        }
+    }
+    wsock_free(client);
+    wsock_server_free(server);
+    free(data);
+}
+
+/* One that came together with a good one: after the message, the failure is
+ * told without waiting for more. */
+TEST(a_changed_record_behind_a_message)
+{
+    wsock_server *server;
+    wsock *client, *peer = over_sockets(&server, &client);
+    wsock_event e;
+    wsock__bear *t;
+    uint8_t records[128];
+    size_t n = 0;
+    int i;
     if (!CHECK(peer != NULL))
         return;
     t = (wsock__bear *)peer->io_user;
@@ -2978,6 +3038,7 @@ static const test_case tests[] = {
     TEST_ENTRY(added_connections),
     TEST_ENTRY(every_allocation_of_an_added_connection_fails),
     TEST_ENTRY(blocking_over_the_memory_pair),
+    TEST_ENTRY(without_tls_over_the_memory_pair),
     TEST_ENTRY(small_records),
     TEST_ENTRY(few_calls_of_the_transport),
     TEST_ENTRY(polled_over_the_memory_pair),
@@ -3004,6 +3065,7 @@ static const test_case tests[] = {
     TEST_ENTRY(a_peer_that_ends_tls_in_the_handshake),
     TEST_ENTRY(a_peer_that_ends_tls_while_we_write),
     TEST_ENTRY(a_changed_record_is_noticed),
+    TEST_ENTRY(records_above_the_room_of_a_read),
     TEST_ENTRY(a_changed_record_behind_a_message),
     TEST_ENTRY(what_comes_behind_our_end_is_dropped),
     TEST_ENTRY(close_with_unread_data),
