@@ -5301,7 +5301,6 @@ static void wsock__unwatch(wsock *ws);
 
 static void wsock__io_close(wsock *ws);
 static void wsock__listener_check(wsock__loop *l);
-static void wsock__in_free(wsock *ws);
 
 /* It has ended, and there is nothing more to report: one less for its loop. */
 static void wsock__not_live(wsock *ws)
@@ -5348,8 +5347,9 @@ static void wsock__end(wsock *ws)
     if (ws->phase >= WSOCK__PHASE_LINGER)
         return;
     wsock__drop_input(ws);
-    if (ws->phase == WSOCK__PHASE_OPEN && ws->in && !ws->in->delivered)
-        wsock__in_free(ws); /* nobody will get it any more */
+    if (ws->phase == WSOCK__PHASE_OPEN && ws->in)
+        ws->bits |= WSOCK__PENDING_RELEASE; /* what an event, or the head, has
+                                             * lent out may stand there */
     if (!ws->io) {
         wsock__done(ws);
         return;
@@ -6829,7 +6829,9 @@ static void wsock__lent_release(wsock *ws)
     }
     if (ws->rare)
         wsock__head_release(ws);
-    if (ws->in)
+    if (ws->in && ws->phase > WSOCK__PHASE_OPEN)
+        wsock__in_free(ws); /* nobody will get it any more */
+    else if (ws->in)
         wsock__in_settle(ws);
 }
 

@@ -1633,6 +1633,40 @@ TEST(more_peers_than_there_is_memory_to_wait_for)
     CHECK_NO_LEAK(&system);
 }
 
+/* A message of many that were put aside, which is answered without memory for
+ * the answer: it stays what it is until the next poll. */
+TEST(an_answer_without_memory)
+{
+    test_system system;
+    wsock_server *server;
+    uint8_t *data = test_pattern(100000);
+    bytes in = { 0 };
+    wsock_event e;
+    wsock *ws;
+    int fd, i;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    fd = peer_joins(server, &ws);
+    for (i = 0; i < 5; i++)
+        frame_put(&in, FIN | 2, 1, data, 300);
+    raw_bytes(fd, &in);
+    next_event(server, WSOCK_EVENT_MESSAGE, &e);
+    CHECK_RESULT(wsock_pause(ws, 1), WSOCK_OK);
+    no_event(server);
+    CHECK_RESULT(wsock_pause(ws, 0), WSOCK_OK);
+    next_event(server, WSOCK_EVENT_MESSAGE, &e);
+    system.fail_at = system.allocations + 1;
+    CHECK_RESULT(wsock_send(ws, WSOCK_BINARY, data, 100000), WSOCK_NO_MEMORY);
+    CHECK_BYTES(e.data, e.size, data, 300);
+    close(fd);
+    next_event(server, WSOCK_EVENT_CLOSE, &e);
+    CHECK_RESULT(e.why->code, WSOCK_NO_MEMORY);
+    wsock_server_free(server);
+    bytes_free(&in);
+    CHECK_NO_LEAK(&system);
+    free(data);
+}
+
 /* At max_handshakes: without a time-out nobody gives way; and one that is
  * overdue does before all others. */
 TEST(who_gives_way_at_max_handshakes)
@@ -2183,6 +2217,7 @@ static const test_case tests[] = {
     TEST_ENTRY(accepts_without_memory),
     TEST_ENTRY(more_peers_than_one_look_takes),
     TEST_ENTRY(more_peers_than_there_is_memory_to_wait_for),
+    TEST_ENTRY(an_answer_without_memory),
     TEST_ENTRY(who_gives_way_at_max_handshakes),
     TEST_ENTRY(a_batch_that_is_not_done),
     TEST_ENTRY(a_poll_that_ends_with_sends_listed),
