@@ -8915,15 +8915,31 @@ static void wsock__wake_look(wsock__loop *l)
 
 enum { WSOCK__SLICE = 20 }; /* ms, where there is nothing to wait on */
 
+/* Wait for these.  A signal ends the poll call. */
+static int wsock__wait_fds(wsock__loop *l, struct pollfd *list, size_t n,
+                           int timeout)
+{
+    int ready, interrupted;
+    wsock__wait_begins(l);
+    ready = wsock__poll_fds(list, n, timeout);
+    interrupted = ready < 0 && wsock__is_interrupt(wsock__net_error());
+    wsock__wait_ends(l);
+    if (interrupted)
+        l->interrupted = 1;
+    return ready;
+}
+
 /* A short rest, which wsock_wake() ends. */
 static void wsock__wait_slice(wsock__loop *l, int timeout)
 {
-    wsock__fd fd = l->wake_read;
+    struct pollfd p;
+    wsock_watch watch;
+    watch.fd = l->wake_read;
+    watch.wants = 1;
+    wsock__pollfd_set(&p, &watch);
     if (timeout < 0 || timeout > WSOCK__SLICE)
         timeout = WSOCK__SLICE;
-    wsock__wait_begins(l);
-    wsock__wait_readable(fd, timeout);
-    wsock__wait_ends(l);
+    wsock__wait_fds(l, &p, 1, timeout);
 }
 
 /* There is no memory for an array of all: a rest, then each is asked by
@@ -8954,7 +8970,6 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
     struct pollfd few[WSOCK__FEW], *list;
     wsock_watch few_watches[WSOCK__FEW], *watches = few_watches;
     size_t n = wsock__all_watches(l, NULL, 0), i;
-    int ready, interrupted;
     list = wsock__pollfds(l, n, few);
     if (!list) {
         wsock__wait_each(l, timeout);
@@ -8965,13 +8980,7 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
     wsock__all_watches(l, watches, n);
     for (i = 0; i < n; i++)
         wsock__pollfd_set(&list[i], &watches[i]);
-    wsock__wait_begins(l);
-    ready = wsock__poll_fds(list, n, timeout);
-    interrupted = ready < 0 && wsock__is_interrupt(wsock__net_error());
-    wsock__wait_ends(l);
-    if (interrupted)
-        l->interrupted = 1;
-    if (ready > 0) {
+    if (wsock__wait_fds(l, list, n, timeout) > 0) {
         l->filled = 1;
         wsock__polled_all(l, list, n);
     }
