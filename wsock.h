@@ -11020,6 +11020,7 @@ static int wsock__close_begin(wsock *ws, int code, const char *reason)
         r = wsock__is_blocking(ws)
                 ? wsock__queue_close(ws, code, reason, strlen(reason))
                 : wsock__say_close(ws, code, reason);
+    r = wsock__send_result(ws, r); /* else no Close would be waited for */
     ws->bits &= ~(uint32_t)(WSOCK__PAUSED | WSOCK__HELD);
     if (ws->io)
         wsock__resume(ws);

@@ -730,6 +730,38 @@ TEST(a_send_without_memory_when_it_opens)
     free(data);
 }
 
+/* A Close that cannot be queued is not waited for: that is the end. */
+TEST(a_close_without_memory)
+{
+    int random;
+    for (random = 0; random < 2; random++) {
+        shortage m;
+        wsock_options o = options_with(0);
+        int want = random ? WSOCK_RANDOM_FAILED : WSOCK_NO_MEMORY;
+        wsock_event e;
+        wsock *ws;
+        test_note("%s", wsock_result_name(want));
+        shortage_init(&m, &o);
+        ws = core_open(WSOCK_CLIENT, &o);
+        drain_events(ws, NULL);
+        if (random) {
+            use_up_random(ws, &m.s);
+        } else {
+            wsock__pool_empty(ws->loop, &ws->loop->outs);
+            ws->loop->outs.count = 0;
+            shortage_begins(&m, 1000);
+        }
+        CHECK_RESULT(wsock_close(ws, 1000, "bye"), want);
+        CHECK_RESULT(wsock_error(ws), want);
+        CHECK_INT(take_output(ws, NULL), 0);
+        CHECK_INT(wsock_next(ws, &e), 1);
+        CHECK_INT(e.type, WSOCK_EVENT_CLOSE);
+        CHECK_RESULT(e.why->code, want);
+        wsock_free(ws);
+        CHECK_NO_LEAK(&m.s);
+    }
+}
+
 /* Everything from here on is refused: what is said of it. */
 TEST(nothing_is_left)
 {
@@ -920,6 +952,7 @@ static const test_case tests[] = {
     TEST_ENTRY(a_pong_that_waits_behind_close),
     TEST_ENTRY(a_send_without_memory),
     TEST_ENTRY(a_send_without_memory_when_it_opens),
+    TEST_ENTRY(a_close_without_memory),
     TEST_ENTRY(nothing_is_left),
     TEST_ENTRY(a_refusal_without_memory),
     TEST_ENTRY(a_refused_client_without_memory),
