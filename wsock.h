@@ -9892,6 +9892,26 @@ static void wsock__read_ahead_failed(wsock *ws)
     wsock__drop_output(ws, ws->error);
 }
 
+/* What wsock_header() reads until the next reading call (see
+ * wsock__keep_head()) may stand where it is read ahead to.  0: there is no
+ * memory to move it to. */
+static int wsock__head_spared(wsock *ws)
+{
+    const wsock__in *in = ws->in;
+    wsock__rare *r = ws->rare;
+    const char *head = r ? r->head : NULL;
+    const char *tail = in ? (const char *)in->tail : NULL;
+    if (!head || r->kept || !tail || head < tail ||
+        head >= tail + in->tail_capacity)
+        return 1;
+    if (ws->loop->fixed)
+        return 0;
+    wsock__keep_head(ws);
+    if (!r->head)
+        r->head = head; /* so it stays where it is */
+    return r->kept != NULL;
+}
+
 /* A send waits and nobody receives: take in what has come, so that a peer
  * that sends too, and reads only then, goes on.  Returns what to wait for
  * before the next read; 0: there is no more to be had. */
@@ -9899,7 +9919,7 @@ static int wsock__read_ahead(wsock *ws)
 {
     size_t room;
     ptrdiff_t n;
-    if (!wsock__stash(ws))
+    if (!wsock__head_spared(ws) || !wsock__stash(ws))
         return 0;
     if (ws->in && ws->in->tail_size) /* the next receive is to look there */
         wsock__list_work(ws, WSOCK__WORK_LOOK);
