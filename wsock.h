@@ -5301,7 +5301,6 @@ static void wsock__unwatch(wsock *ws);
 
 static void wsock__io_close(wsock *ws);
 static void wsock__listener_check(wsock__loop *l);
-static void wsock__in_free(wsock *ws);
 
 /* It has ended, and there is nothing more to report: one less for its loop. */
 static void wsock__not_live(wsock *ws)
@@ -5348,8 +5347,9 @@ static void wsock__end(wsock *ws)
     if (ws->phase >= WSOCK__PHASE_LINGER)
         return;
     wsock__drop_input(ws);
-    if (ws->phase == WSOCK__PHASE_OPEN && ws->in && !ws->in->delivered)
-        wsock__in_free(ws); /* nobody will get it any more */
+    if (ws->phase == WSOCK__PHASE_OPEN && ws->in)
+        ws->bits |= WSOCK__PENDING_RELEASE; /* what an event, or the head, has
+                                             * lent out may stand there */
     if (!ws->io) {
         wsock__done(ws);
         return;
@@ -6829,7 +6829,9 @@ static void wsock__lent_release(wsock *ws)
     }
     if (ws->rare)
         wsock__head_release(ws);
-    if (ws->in)
+    if (ws->in && ws->phase > WSOCK__PHASE_OPEN)
+        wsock__in_free(ws); /* nobody will get it any more */
+    else if (ws->in)
         wsock__in_settle(ws);
 }
 
@@ -8913,15 +8915,31 @@ static void wsock__wake_look(wsock__loop *l)
 
 enum { WSOCK__SLICE = 20 }; /* ms, where there is nothing to wait on */
 
+/* Wait for these.  A signal ends the poll call. */
+static int wsock__wait_fds(wsock__loop *l, struct pollfd *list, size_t n,
+                           int timeout)
+{
+    int ready, interrupted;
+    wsock__wait_begins(l);
+    ready = wsock__poll_fds(list, n, timeout);
+    interrupted = ready < 0 && wsock__is_interrupt(wsock__net_error());
+    wsock__wait_ends(l);
+    if (interrupted)
+        l->interrupted = 1;
+    return ready;
+}
+
 /* A short rest, which wsock_wake() ends. */
 static void wsock__wait_slice(wsock__loop *l, int timeout)
 {
-    wsock__fd fd = l->wake_read;
+    struct pollfd p;
+    wsock_watch watch;
+    watch.fd = l->wake_read;
+    watch.wants = 1;
+    wsock__pollfd_set(&p, &watch);
     if (timeout < 0 || timeout > WSOCK__SLICE)
         timeout = WSOCK__SLICE;
-    wsock__wait_begins(l);
-    wsock__wait_readable(fd, timeout);
-    wsock__wait_ends(l);
+    wsock__wait_fds(l, &p, 1, timeout);
 }
 
 /* There is no memory for an array of all: a rest, then each is asked by
@@ -8952,7 +8970,6 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
     struct pollfd few[WSOCK__FEW], *list;
     wsock_watch few_watches[WSOCK__FEW], *watches = few_watches;
     size_t n = wsock__all_watches(l, NULL, 0), i;
-    int ready, interrupted;
     list = wsock__pollfds(l, n, few);
     if (!list) {
         wsock__wait_each(l, timeout);
@@ -8963,13 +8980,7 @@ static void wsock__wait_poll(wsock__loop *l, int timeout)
     wsock__all_watches(l, watches, n);
     for (i = 0; i < n; i++)
         wsock__pollfd_set(&list[i], &watches[i]);
-    wsock__wait_begins(l);
-    ready = wsock__poll_fds(list, n, timeout);
-    interrupted = ready < 0 && wsock__is_interrupt(wsock__net_error());
-    wsock__wait_ends(l);
-    if (interrupted)
-        l->interrupted = 1;
-    if (ready > 0) {
+    if (wsock__wait_fds(l, list, n, timeout) > 0) {
         l->filled = 1;
         wsock__polled_all(l, list, n);
     }
@@ -9881,6 +9892,26 @@ static void wsock__read_ahead_failed(wsock *ws)
     wsock__drop_output(ws, ws->error);
 }
 
+/* What wsock_header() reads until the next reading call (see
+ * wsock__keep_head()) may stand where it is read ahead to.  0: there is no
+ * memory to move it to. */
+static int wsock__head_spared(wsock *ws)
+{
+    const wsock__in *in = ws->in;
+    wsock__rare *r = ws->rare;
+    const char *head = r ? r->head : NULL;
+    const char *tail = in ? (const char *)in->tail : NULL;
+    if (!head || r->kept || !tail || head < tail ||
+        head >= tail + in->tail_capacity)
+        return 1;
+    if (ws->loop->fixed)
+        return 0;
+    wsock__keep_head(ws);
+    if (!r->head)
+        r->head = head; /* so it stays where it is */
+    return r->kept != NULL;
+}
+
 /* A send waits and nobody receives: take in what has come, so that a peer
  * that sends too, and reads only then, goes on.  Returns what to wait for
  * before the next read; 0: there is no more to be had. */
@@ -9888,7 +9919,7 @@ static int wsock__read_ahead(wsock *ws)
 {
     size_t room;
     ptrdiff_t n;
-    if (!wsock__stash(ws))
+    if (!wsock__head_spared(ws) || !wsock__stash(ws))
         return 0;
     if (ws->in && ws->in->tail_size) /* the next receive is to look there */
         wsock__list_work(ws, WSOCK__WORK_LOOK);
@@ -11009,6 +11040,7 @@ static int wsock__close_begin(wsock *ws, int code, const char *reason)
         r = wsock__is_blocking(ws)
                 ? wsock__queue_close(ws, code, reason, strlen(reason))
                 : wsock__say_close(ws, code, reason);
+    r = wsock__send_result(ws, r); /* else no Close would be waited for */
     ws->bits &= ~(uint32_t)(WSOCK__PAUSED | WSOCK__HELD);
     if (ws->io)
         wsock__resume(ws);

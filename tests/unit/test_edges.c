@@ -700,6 +700,68 @@ TEST(a_send_without_memory)
     }
 }
 
+/* Nor does it take away what OPEN has lent out: a head that came in two pieces
+ * stands in memory of its own. */
+TEST(a_send_without_memory_when_it_opens)
+{
+    static const char request[] = TEST_REQUEST;
+    const size_t first = sizeof request - 3;
+    uint8_t *data = test_pattern(100000), *rest;
+    wsock_options o = options_with(0);
+    test_system s;
+    wsock_event e;
+    wsock *ws;
+    test_system_init(&s);
+    o.system = &s.system;
+    ws = wsock_new(WSOCK_SERVER, NULL, &o);
+    feed(ws, request, first, NULL);
+    rest = test_guard_copy(request + first, 2);
+    CHECK_RESULT(wsock_feed(ws, rest, 2), WSOCK_OK);
+    CHECK_INT(wsock_next(ws, &e), 1);
+    CHECK_INT(e.type, WSOCK_EVENT_OPEN);
+    s.fail_at = s.allocations + 1;
+    CHECK_RESULT(wsock_send(ws, WSOCK_BINARY, data, 100000), WSOCK_NO_MEMORY);
+    CHECK_STR(wsock_header(ws, "Host"), "server.example.com");
+    CHECK_INT(wsock_next(ws, &e), 1);
+    CHECK_INT(e.type, WSOCK_EVENT_CLOSE);
+    CHECK_STR(wsock_header(ws, "Host"), NULL);
+    wsock_free(ws);
+    CHECK_NO_LEAK(&s);
+    free(data);
+}
+
+/* A Close that cannot be queued is not waited for: that is the end. */
+TEST(a_close_without_memory)
+{
+    int random;
+    for (random = 0; random < 2; random++) {
+        shortage m;
+        wsock_options o = options_with(0);
+        int want = random ? WSOCK_RANDOM_FAILED : WSOCK_NO_MEMORY;
+        wsock_event e;
+        wsock *ws;
+        test_note("%s", wsock_result_name(want));
+        shortage_init(&m, &o);
+        ws = core_open(WSOCK_CLIENT, &o);
+        drain_events(ws, NULL);
+        if (random) {
+            use_up_random(ws, &m.s);
+        } else {
+            wsock__pool_empty(ws->loop, &ws->loop->outs);
+            ws->loop->outs.count = 0;
+            shortage_begins(&m, 1000);
+        }
+        CHECK_RESULT(wsock_close(ws, 1000, "bye"), want);
+        CHECK_RESULT(wsock_error(ws), want);
+        CHECK_INT(take_output(ws, NULL), 0);
+        CHECK_INT(wsock_next(ws, &e), 1);
+        CHECK_INT(e.type, WSOCK_EVENT_CLOSE);
+        CHECK_RESULT(e.why->code, want);
+        wsock_free(ws);
+        CHECK_NO_LEAK(&m.s);
+    }
+}
+
 /* Everything from here on is refused: what is said of it. */
 TEST(nothing_is_left)
 {
@@ -889,6 +951,8 @@ static const test_case tests[] = {
     TEST_ENTRY(a_pong_that_waits_and_fails),
     TEST_ENTRY(a_pong_that_waits_behind_close),
     TEST_ENTRY(a_send_without_memory),
+    TEST_ENTRY(a_send_without_memory_when_it_opens),
+    TEST_ENTRY(a_close_without_memory),
     TEST_ENTRY(nothing_is_left),
     TEST_ENTRY(a_refusal_without_memory),
     TEST_ENTRY(a_refused_client_without_memory),

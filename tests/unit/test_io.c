@@ -1542,6 +1542,46 @@ TEST(headers_end_with_a_blocking_close)
         }
 }
 
+/* A send is no reading call: what it reads ahead leaves the headers as they
+ * are, also where an allocation fails. */
+TEST(headers_outlast_a_send_that_reads_ahead)
+{
+    static const char *const headers[] = {
+        "X-Long: 0123456789012345678901234567890123456789012345678901234567890"
+        "123456789012345678901234567890123456789012345678901234567890", NULL
+    };
+    uint8_t *data = test_pattern(20000);
+    int n;
+    for (n = 0; n < 6; n++) {
+        wsock_options o = options_with(WSOCK_NONBLOCKING);
+        world w;
+        int i, r;
+        test_note("allocation %d fails", n);
+        world_init(&w, 0, 0);
+        wsock_free(w.peer.ws);
+        o.system = &w.system.system;
+        o.headers = headers;
+        w.peer.ws = wsock_new(WSOCK_SERVER, NULL, &o);
+        for (i = 0; i < 2; i++) {
+            w.link.end[i].max_read = 200; /* a head in pieces is kept */
+            w.link.end[i].capacity = 1000;
+        }
+        wsock_attach(w.peer.ws, &w.filtered[1]);
+        CHECK_RESULT(wsock_attach(w.ws, &w.filtered[0]), WSOCK_OK);
+        CHECK_RESULT(wsock_send(w.ws, WSOCK_TEXT, "hi", 2), WSOCK_OK);
+        if (n)
+            w.system.fail_at = w.system.allocations + n;
+        r = wsock_send(w.ws, WSOCK_BINARY, data, 20000);
+        CHECK(r == WSOCK_OK || (n && r == WSOCK_NO_MEMORY));
+        CHECK_STR(wsock_header(w.ws, "X-Long"), headers[0] + 8);
+        wsock_free(w.ws);
+        w.ws = NULL;
+        test_peer_end(&w.peer);
+        world_free(&w);
+    }
+    free(data);
+}
+
 /* ------------------------------------------------------------------ TLS -- */
 
 TEST(polled_through_tls)
@@ -1871,7 +1911,8 @@ static const test_case tests[] = {
     TEST_ENTRY(finish_that_wants_is_waited_for),
     TEST_ENTRY(close_timeout_counts_from_the_first_close),
     TEST_ENTRY(attached_servers_answer),
-    TEST_ENTRY(headers_end_with_a_blocking_close)
+    TEST_ENTRY(headers_end_with_a_blocking_close),
+    TEST_ENTRY(headers_outlast_a_send_that_reads_ahead)
 };
 
 TEST_MAIN("io", tests)

@@ -1633,6 +1633,106 @@ TEST(more_peers_than_there_is_memory_to_wait_for)
     CHECK_NO_LEAK(&system);
 }
 
+/* Signals for this thread, one after the other, until there is something to
+ * read. */
+typedef struct ringer {
+    pthread_t whom;
+    int until[2];
+} ringer;
+
+static void *ring(void *user)
+{
+    const ringer *r = (const ringer *)user;
+    struct pollfd p;
+    p.fd = r->until[0];
+    p.events = POLLIN;
+    while (poll(&p, 1, 1) == 0)
+        pthread_kill(r->whom, SIGUSR1);
+    return NULL;
+}
+
+static void on_ring(int number)
+{
+    (void)number;
+}
+
+/* And a signal ends that wait, as it does any other. */
+TEST(a_signal_while_there_is_no_memory_to_wait_for_peers)
+{
+    enum { PEERS = 20 };
+    struct sigaction action, before;
+    test_system system;
+    wsock_server *server;
+    wsock__config *c;
+    wsock__loop *l;
+    wsock_event e;
+    pthread_t thread;
+    ringer r;
+    wsock *ws;
+    int fd[PEERS], i;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    l = &server->loop;
+    c = l->config;
+    for (i = 0; i < PEERS; i++)
+        fd[i] = peer_joins(server, &ws);
+    wsock__release(c, l->pollfds, l->pollfds_size);
+    l->pollfds = NULL;
+    l->pollfds_size = 0;
+    c->o.max_memory = c->used; /* from here on there is none */
+    memset(&action, 0, sizeof action);
+    action.sa_handler = on_ring;
+    sigaction(SIGUSR1, &action, &before);
+    r.whom = pthread_self();
+    CHECK_INT(pipe(r.until), 0);
+    CHECK_INT(pthread_create(&thread, NULL, ring, &r), 0);
+    CHECK_INT(wsock_server_poll(server, &e, WSOCK_NEVER), 0);
+    CHECK_INT(write(r.until[1], "", 1), 1);
+    pthread_join(thread, NULL);
+    sigaction(SIGUSR1, &before, NULL);
+    CHECK(!l->pollfds);
+    wsock_server_free(server);
+    for (i = 0; i < PEERS; i++)
+        close(fd[i]);
+    close(r.until[0]);
+    close(r.until[1]);
+    CHECK_NO_LEAK(&system);
+}
+
+/* A message of many that were put aside, which is answered without memory for
+ * the answer: it stays what it is until the next poll. */
+TEST(an_answer_without_memory)
+{
+    test_system system;
+    wsock_server *server;
+    uint8_t *data = test_pattern(100000);
+    bytes in = { 0 };
+    wsock_event e;
+    wsock *ws;
+    int fd, i;
+    test_system_init(&system);
+    server = serve(&system, NULL);
+    fd = peer_joins(server, &ws);
+    for (i = 0; i < 5; i++)
+        frame_put(&in, FIN | 2, 1, data, 300);
+    raw_bytes(fd, &in);
+    next_event(server, WSOCK_EVENT_MESSAGE, &e);
+    CHECK_RESULT(wsock_pause(ws, 1), WSOCK_OK);
+    no_event(server);
+    CHECK_RESULT(wsock_pause(ws, 0), WSOCK_OK);
+    next_event(server, WSOCK_EVENT_MESSAGE, &e);
+    system.fail_at = system.allocations + 1;
+    CHECK_RESULT(wsock_send(ws, WSOCK_BINARY, data, 100000), WSOCK_NO_MEMORY);
+    CHECK_BYTES(e.data, e.size, data, 300);
+    close(fd);
+    next_event(server, WSOCK_EVENT_CLOSE, &e);
+    CHECK_RESULT(e.why->code, WSOCK_NO_MEMORY);
+    wsock_server_free(server);
+    bytes_free(&in);
+    CHECK_NO_LEAK(&system);
+    free(data);
+}
+
 /* At max_handshakes: without a time-out nobody gives way; and one that is
  * overdue does before all others. */
 TEST(who_gives_way_at_max_handshakes)
@@ -2183,6 +2283,8 @@ static const test_case tests[] = {
     TEST_ENTRY(accepts_without_memory),
     TEST_ENTRY(more_peers_than_one_look_takes),
     TEST_ENTRY(more_peers_than_there_is_memory_to_wait_for),
+    TEST_ENTRY(a_signal_while_there_is_no_memory_to_wait_for_peers),
+    TEST_ENTRY(an_answer_without_memory),
     TEST_ENTRY(who_gives_way_at_max_handshakes),
     TEST_ENTRY(a_batch_that_is_not_done),
     TEST_ENTRY(a_poll_that_ends_with_sends_listed),
