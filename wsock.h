@@ -10840,7 +10840,7 @@ static int wsock__send_result(wsock *ws, int r)
     wsock__note(ws, r, WSOCK_OPERATION_SEND, "nothing can be sent: %s",
                 wsock_result_text(r));
     wsock__end_failed(ws, 1011);
-    if (wsock__is_blocking(ws) && ws->io)
+    if (wsock__is_blocking(ws))
         wsock__flush(ws); /* the next call may come late */
     wsock__wake_receiver(ws);
     return r;

@@ -791,6 +791,19 @@ TEST(nothing_is_left)
     CHECK_RESULT(wsock_error(ws), WSOCK_NO_MEMORY);
     wsock_free(ws);
     CHECK_NO_LEAK(&m.s);
+    /* Nor can Close be said. */
+    shortage_init(&m, &o);
+    ws = core_open(WSOCK_SERVER, &o);
+    drain_events(ws, NULL);
+    wsock__pool_empty(ws->loop, &ws->loop->outs);
+    ws->loop->outs.count = 0;
+    shortage_begins(&m, 1000);
+    CHECK_RESULT(wsock_shutdown(ws, 1000, ""), WSOCK_NO_MEMORY);
+    bytes_clear(&log);
+    drain_events(ws, &log);
+    CHECK_STR(bytes_str(&log), "CLOSE 1006 \"\" WSOCK_NO_MEMORY\n");
+    wsock_free(ws);
+    CHECK_NO_LEAK(&m.s);
     bytes_free(&in);
     bytes_free(&log);
 }

@@ -1594,10 +1594,12 @@ TEST(more_peers_than_one_look_takes)
 }
 
 /* What poll() is given is an array of all.  Without memory for it all are
- * served all the same, the listener too. */
+ * served all the same, the listener too; but those that are paused, and a
+ * listener that rests as no more are allowed, are not asked. */
 TEST(more_peers_than_there_is_memory_to_wait_for)
 {
     enum { PEERS = 20 };
+    wsock_options o = untimed(0);
     test_system system;
     wsock_server *server;
     wsock__loop *l;
@@ -1605,27 +1607,33 @@ TEST(more_peers_than_there_is_memory_to_wait_for)
     wsock *ws;
     int fd[PEERS + 1], i, guests = 0;
     test_system_init(&system);
-    server = serve(&system, NULL);
+    o.max_connections = PEERS + 1;
+    server = serve(&system, &o);
     l = &server->loop;
     for (i = 0; i < PEERS; i++)
         fd[i] = peer_joins(server, &ws);
+    wsock_pause(ws, 1);
     wsock__release(l->config, l->pollfds, l->pollfds_size);
     l->pollfds = NULL;
     l->pollfds_size = 0;
     frame_text(&in, FIN | 1, 1, "served?");
     raw_bytes(fd[PEERS - 1], &in);
+    raw_bytes(fd[0], &in);
     fd[PEERS] = peer_asks(server, TEST_REQUEST);
-    for (i = 0; i < 2; i++) {
+    for (i = 0; i < 3; i++) {
         wsock_event e;
         do { /* the array is the first thing that a wait asks for */
             if (BY_POLL)
                 system.fail_at = system.allocations + 1;
         } while (wsock_server_poll(server, &e, WSOCK_NEVER) <= 0);
         CHECK(e.type == WSOCK_EVENT_OPEN || e.type == WSOCK_EVENT_MESSAGE);
+        CHECK(e.ws != ws);
         guests += e.type == WSOCK_EVENT_OPEN;
+        if (i == 1) /* they are looked at again */
+            raw_bytes(fd[1], &in);
     }
     CHECK_INT(guests, 1);
-    CHECK(!l->pollfds);
+    CHECK(!l->pollfds && !l->listening);
     wsock_server_free(server);
     for (i = 0; i <= PEERS; i++)
         close(fd[i]);
