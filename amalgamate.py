@@ -60,6 +60,7 @@ proof:
 """
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import os
@@ -111,7 +112,7 @@ class Token(NamedTuple):
 
 LEXEMES = re.compile(r'''
     (?P<blank> [ \t\f\v]+ | \\\n | \n)
-  | (?P<comment> /\*.*?\*/ | //[^\n]*)
+  | (?P<comment> /\*.*?(?:\*/|\Z) | //[^\n]*)
   | (?P<string> "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*')
   | (?P<number> \.?[0-9](?:[eEpP][+-]|[.\w])*)
   | (?P<word> [A-Za-z_]\w*)
@@ -125,16 +126,31 @@ SPACE = 'blank', 'comment'
 def lex(text):
     """Split text into tokens, of which a preprocessor line is many."""
     for match in LEXEMES.finditer(text):
-        if match.lastgroup == 'wrong':
+        token = Token(match.lastgroup, match.group())
+        wrong = token.kind in ('wrong', 'comment') and fault(token)
+        if wrong:
             line = text.count('\n', 0, match.start()) + 1
-            raise Refused(f'line {line}: {match.group()} is not C: '
-                          'the file is damaged')
-        yield Token(match.lastgroup, match.group())
+            raise Refused(f'line {line}: {wrong}: the file is damaged')
+        yield token
+
+
+def fault(token):
+    """Why it is in no file that is whole; empty: it can be.  A comment that
+    has lost its end goes on to that of the next, over the code between."""
+    inner = token.text[2:]
+    if token.kind == 'wrong':
+        return f'{ascii(token.text)} is not C'
+    if token.text.startswith('/*') and (
+            '/*' in inner or not inner.endswith('*/')):
+        return 'a comment does not end'
+    return ''
 
 
 def tokenize(text):
     """Split a file into tokens; a preprocessor line, however long, is one."""
     tokens, line, fresh = [], None, True
+    if not text.endswith('\n'):
+        text += '\n'  # a preprocessor line ends with it
     for token in lex(text):
         if token.text == '\n':
             if line is not None:
@@ -192,11 +208,14 @@ def without_cplusplus(tokens):
     return kept
 
 
-def includes(tokens, quote):
-    """The files that are included, by their first character: " or <."""
+def includes(tokens):
+    """What is included, each with its quotes or brackets."""
     names = [''.join(parts(token)[1:]) for token in tokens
              if parts(token)[0] == 'include']
-    return [name[1:-1] for name in names if name[0] == quote]
+    for name in names:
+        if name[:1] not in ('"', '<'):
+            raise Refused(f'"#include {name}" names no file{FORK}')
+    return names
 
 
 # ------------------------------------------------------------ declarations --
@@ -243,7 +262,7 @@ def macros_of(tokens):
             continue
         name, *body = parts(token)[1:]
         parameters = None
-        if token.text.split(None, 1)[1].startswith(f'{name}('):
+        if re.match(rf'#\s*define\s+{re.escape(name)}\(', token.text):
             end = body.index(')')
             parameters, body = body[1:end:2], body[end + 1:]
         if name not in found or len(body) > len(found[name].body):
@@ -274,6 +293,8 @@ def declarations(tokens, macros, types):
         if token.kind in SPACE or token.kind == 'directive':
             continue
         depth -= token.text == '}'
+        if depth < 0:
+            raise Refused(UNMATCHED)
         if depth == 0:
             head.append((i, token.text))
         depth += token.text == '{'
@@ -323,6 +344,8 @@ def declaration(head, macros, types):
     """What a declaration declares: one name, or none if it is a struct or
     the like; what a macro makes may be several."""
     texts = [text for _, text in head]
+    if texts == [';']:
+        return []
     if texts[0] in macros and macros[texts[0]].is_function():
         return [one._replace(start=head[0][0], end=head[-1][0])
                 for one in expanded(texts, macros, types)]
@@ -405,11 +428,24 @@ def name_of(texts):
 def read(path):
     """A file's text."""
     try:
-        return path.read_bytes().decode().replace('\r\n', '\n')
+        return path.read_bytes().decode('utf-8-sig').replace('\r\n', '\n')
     except OSError as error:
         raise Refused(f'{path}: {error.strerror}') from None
     except UnicodeDecodeError:
         raise Refused(f'{path}: it is not text: the file is damaged') from None
+
+
+@contextlib.contextmanager
+def reading(path):
+    """Give errors the file's name.  What is not C can lack a token anywhere:
+    to look for each would be most of this script."""
+    try:
+        yield
+    except Refused as error:
+        raise Refused(f'{path}: {error}') from None
+    except (IndexError, ValueError):
+        raise Refused(f'{path}: a declaration or a preprocessor line is not '
+                      'complete: the file is damaged') from None
 
 
 class Source:
@@ -418,29 +454,30 @@ class Source:
     def __init__(self, root, name):
         self.path, self.name = root / name, name
         text = read(self.path)
-        try:
+        with reading(self.path):
             self.tokens = without_cplusplus(tokenize(text))
-        except Refused as error:
-            raise Refused(f'{self.path}: {error}') from None
+            self.includes = includes(self.tokens)
+            self.macros = macros_of(self.tokens)
         self.words = words(self.tokens)
-        self.macros = macros_of(self.tokens)
         # Where it includes inner.h, behind its switches for that.
         self.inner = next((i for i, token in enumerate(self.tokens)
                            if parts(token) == ('include', '"inner.h"')), None)
 
     def understand(self, macros, types):
         """Find what it declares; `macros` and `types` are the headers'."""
-        try:
+        with reading(self.path):
             self.declarations = declarations(
                 self.tokens, {**macros, **self.macros}, types)
-        except Refused as error:
-            raise Refused(f'{self.path}: {error}') from None
         self.shared = [one for one in self.declarations
                        if one.kind == 'definition' and not one.private]
         own = [one for one in self.declarations
                if one.private or one.kind == 'type']
         self.own = {one.name for one in own} | {
             one.pasted for one in own if one.pasted}
+
+    def included(self, quote):
+        """The files that it includes by this first character: " or <."""
+        return [name[1:-1] for name in self.includes if name[0] == quote]
 
     def refuse(self, what):
         raise Refused(f'{self.path}: {what}{FORK}')
@@ -488,7 +525,7 @@ class Library:
             return
         begun.add(name)
         header = Source(self.root, name)
-        for other in includes(header.tokens, '"'):
+        for other in header.included('"'):
             found = [f'{folder}/{other}' for folder in ('src', 'inc')
                      if (self.root / folder / other).is_file()]
             if not found:
@@ -507,7 +544,7 @@ class Library:
             for name in header.macros:
                 if not name.lower().startswith('br_'):
                     header.refuse(f'a public header has the macro {name}')
-            for name in includes(header.tokens, '<'):
+            for name in header.included('<'):
                 if name not in ('stddef.h', 'stdint.h', 'string.h'):
                     header.refuse(f'a public header includes <{name}>')
         for name in SWITCHES:
@@ -522,7 +559,7 @@ class Library:
             if not stem.isidentifier() or stem in stems:
                 source.refuse('the name cannot tell its functions apart')
             stems[stem] = source
-            for name in includes(source.tokens, '"'):
+            for name in source.included('"'):
                 if name not in ('inner.h', 'bearssl.h'):
                     source.refuse(f'it includes "{name}"')
             for one in source.shared:
@@ -571,9 +608,9 @@ class Library:
         # Those with headers of the system that others do without come last,
         # as all that follows sees what these define.
         known = {name for header in self.headers
-                 for name in includes(header.tokens, '<')}
+                 for name in header.included('<')}
         return sorted(chosen, key=lambda source: (
-            not known.issuperset(includes(source.tokens, '<')), source.name))
+            not known.issuperset(source.included('<')), source.name))
 
     def fingerprint(self):
         """See "repeatable" in the manual."""
@@ -723,7 +760,8 @@ class Fusion:
                 if one.kind == 'declaration' and one.bracket and \
                         source.tokens[one.bracket + 1].text == ']':
                     home, definitions = self.homes[one.name]
-                    size = array_size(home, definitions[0])
+                    with reading(home.path):
+                        size = array_size(home, definitions[0])
                     edits[one.bracket] = f'[{size}'
         return edits
 

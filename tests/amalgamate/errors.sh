@@ -83,14 +83,43 @@ rm "$work/fork/inc/bearssl_aead.h"
 refused 'bearssl_aead.h.*not there' --bearssl "$work/fork" -o "$work/out.h"
 cp "$work/good/inc/bearssl_aead.h" "$work/fork/inc/"
 changed 'braces, .*do not match' src/hash/sha2small.c '$s/}//'
-changed 'line [0-9]*: . is not C' src/hash/sha2small.c '$s/$/ " /'
+changed 'line [0-9]*: .* is not C' src/hash/sha2small.c '$s/$/ " /'
 changed '#if and #endif, do not match' src/inner.h '$d'
-changed 'bearssl_hash.h: line [0-9]*: . is not C' inc/bearssl_hash.h \
+changed 'bearssl_hash.h: line [0-9]*: .* is not C' inc/bearssl_hash.h \
     "\$s/\$/ ' /"
+changed 'line [0-9]*: a comment does not end' src/hash/sha2small.c \
+    '$s/$/\/* as far as here/'
+changed 'line [0-9]*: a comment does not end' src/inner.h '0,/\*\//s/\*\///'
+changed 'sha2small.c: .*do not match' src/hash/sha2small.c '$s/$/ } {/'
+for line in '#define' '#define F(' '#include'; do
+    changed 'sha2small.c: .*\(not complete\|names no file\)' \
+        src/hash/sha2small.c "\$s/\$/\\n$line/"
+done
 changed 'not text' src/config.h '1s/^/\xff/'
 
 # An output that is not what the source gives.
 "$python" "$root/amalgamate.py" --bearssl "$pristine" -o "$work/old.h" \
-    >/dev/null && sed -i 's/br_md5_init/br_md6_init/' "$work/old.h"
+    >/dev/null && cp "$work/old.h" "$work/plain.h" &&
+    sed -i 's/br_md5_init/br_md6_init/' "$work/old.h"
 refused 'is not what' --bearssl "$pristine" -o "$work/old.h" --check
+
+# Written in another way, the source gives the same: line ends, a mark at the
+# start, a stray semicolon, a blank behind #, no line end at the end.
+mkdir "$work/other"
+cp -r "$pristine/inc" "$pristine/src" "$pristine/LICENSE.txt" "$work/other/"
+other() { # file, script
+    sed -i "$2" "$work/other/$1"
+    cmp -s "$pristine/$1" "$work/other/$1" && fail "\"$2\" changes nothing"
+}
+other src/inner.h 's/$/\r/; s/^#define BR_TARGET(/# define BR_TARGET(/'
+other src/hash/sha2small.c '1s/^/\xef\xbb\xbf/; $s/$/\n;/'
+printf '%s' "$(cat "$pristine/src/config.h")" >"$work/other/src/config.h"
+body() { # all but the head's two lines on the source
+    sed '/^ \* SHA-256/d; /^ \* BearSSL   /d' "$1"
+}
+body "$work/plain.h" >"$work/expected"
+"$python" "$root/amalgamate.py" --bearssl "$work/other" -o "$work/new.h" \
+    >/dev/null && body "$work/new.h" | sed 's/^# define/#define/; /^;$/d' |
+    cmp - "$work/expected" && passed=$((passed + 1)) ||
+    fail "what is written in another way gives something else"
 finish
