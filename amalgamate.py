@@ -871,18 +871,34 @@ def amalgamate(library, options):
 
 
 def write(path, text):
-    """Write a file as a whole or not at all."""
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    """Write a file as a whole or not at all.  A link stays one; a device,
+    which a file would take the place of, is refused."""
+    whole = Path(os.path.realpath(str(path)))
     try:
+        if whole.exists() and not whole.is_file():
+            raise OSError(0, 'it is not a file')
+        part = whole.with_name(f'{whole.name}.{os.getpid()}.part')
         try:
             part.write_bytes(text.encode())
-            os.replace(part, path)
+            os.replace(str(part), str(whole))
         finally:
             if part.exists():
                 part.unlink()
     except OSError as error:
         raise Refused(f'{path} cannot be written: {error.strerror}.  Give '
                       'another file with -o') from None
+
+
+def spare_input(library, options):
+    """Refuse to write over what the output is made of."""
+    output = Path(os.path.realpath(str(options.output)))
+    root = library.root
+    for given in (options.wsock, root / 'inc', root / 'src',
+                  root / 'LICENSE.txt', Path(__file__)):
+        given = Path(os.path.realpath(str(given)))
+        if given == output or given in output.parents:
+            raise Refused(f'{options.output} cannot be written: the output is '
+                          'made of it.  Give another file with -o')
 
 
 # ---------------------------------------------------------------- checking --
@@ -1039,6 +1055,7 @@ def main():
             with tempfile.TemporaryDirectory() as folder:
                 check = Check(library, options, Path(folder))
                 return 0 if check.run() else 1
+        spare_input(library, options)
         text, chosen = amalgamate(library, options)
         write(options.output, text)
     except Refused as problem:

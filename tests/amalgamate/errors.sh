@@ -55,6 +55,20 @@ refused 'is not the source of BearSSL: it has no inc' \
 refused 'is not the source of BearSSL' --bearssl "$root" -o "$work/out.h"
 refused 'cannot be written: .* -o' --bearssl "$pristine" -o "$work"
 refused 'cannot be written: .* -o' --bearssl "$pristine" -o "$work/no/out.h"
+refused 'cannot be written: .*not a file.* -o' --bearssl "$pristine" -o /
+mkfifo "$work/fifo"
+refused 'cannot be written: .*not a file.* -o' --bearssl "$pristine" \
+    -o "$work/fifo"
+[ -p "$work/fifo" ] || fail "a file has taken the place of a FIFO"
+cp "$root/wsock.h" "$work/wsock.h"
+ln -s fork/src "$work/link"
+ln -s wsock.h "$work/also.h"
+for name in wsock.h also.h fork/inc/new.h link/inner.h fork/LICENSE.txt; do
+    refused 'made of it.* -o' --bearssl "$work/fork" --wsock "$work/wsock.h" \
+        -o "$work/$name"
+done
+cmp "$root/wsock.h" "$work/wsock.h" && diff -r "$work/good" "$work/fork" ||
+    fail "the output is written over what it is made of"
 refused 'it has no #include <bearssl.h>' --bearssl "$pristine" \
     --wsock "$here/errors.sh" -o "$work/out.h"
 refused 'no such file\|No such file' --bearssl "$pristine" \
@@ -103,6 +117,8 @@ changed 'not text' src/config.h '1s/^/\xff/'
     sed -i 's/br_md5_init/br_md6_init/' "$work/old.h"
 refused 'is not what' --bearssl "$pristine" -o "$work/old.h" --check
 
+# A link to the output stays one.
+ln -s new.h "$work/link.h"
 # Written in another way, the source gives the same: line ends, a mark at the
 # start, a stray semicolon, a blank behind #, no line end at the end.
 mkdir "$work/other"
@@ -118,7 +134,7 @@ body() { # all but the head's two lines on the source
     sed '/^ \* SHA-256/d; /^ \* BearSSL   /d' "$1"
 }
 body "$work/plain.h" >"$work/expected"
-"$python" "$root/amalgamate.py" --bearssl "$work/other" -o "$work/new.h" \
+"$python" "$root/amalgamate.py" --bearssl "$work/other" -o "$work/link.h" \
     >/dev/null && body "$work/new.h" | sed 's/^# define/#define/; /^;$/d' |
     cmp - "$work/expected" && passed=$((passed + 1)) ||
     fail "what is written in another way gives something else"
