@@ -4,8 +4,9 @@
     python3 amalgamate.py --bearssl DIR [-o wsock_tls.h]
 
 DIR is a folder of BearSSL's source (0.6 or newer) as its author or a
-distribution publishes it; `apt-get source bearssl` makes one.  The result is
-used exactly like wsock.h.  In one C file of the program:
+distribution publishes it; `apt-get source bearssl` makes one, where apt knows
+sources.  Python 3.6 or newer is all that is needed.  The result is used
+exactly like wsock.h.  In one C file of the program:
 
     #define WSOCK_IMPLEMENTATION
     #include "wsock_tls.h"
@@ -185,12 +186,17 @@ def words(tokens):
     return {text for text in texts if text.isidentifier()}
 
 
+def depths(tokens):
+    """By how much each token goes into an #if, or out of it."""
+    steps = {'if': 1, 'ifdef': 1, 'ifndef': 1, 'endif': -1}
+    return (steps.get(parts(token)[0], 0) for token in tokens)
+
+
 def group(tokens, start):
     """The index behind the #endif of the #if at `start`."""
     depth = 0
-    for i in range(start, len(tokens)):
-        depth += parts(tokens[i])[0] in ('if', 'ifdef', 'ifndef')
-        depth -= parts(tokens[i])[0] == 'endif'
+    for i, step in enumerate(depths(tokens[start:]), start):
+        depth += step
         if depth == 0:
             return i + 1
     raise Refused(UNMATCHED)
@@ -425,6 +431,11 @@ def name_of(texts):
 
 # ------------------------------------------------------------- the sources --
 
+def shown(name):
+    """A file's name as text that can be written, whatever its bytes are."""
+    return os.fsencode(name).decode('utf-8', 'backslashreplace')
+
+
 def read(path):
     """A file's text."""
     try:
@@ -626,14 +637,25 @@ class Library:
     def version(self):
         """What the folder says, as the source itself has no version: Debian's
         change log, git's head, or the folder's name."""
-        changes, head = self.root / 'debian/changelog', self.root / '.git/HEAD'
-        if changes.is_file():
-            return read(changes).split(')')[0].split('(')[-1]
-        if head.is_file():
-            name = read(head).split()[-1]
-            ref = self.root / '.git' / name
-            return 'commit ' + (read(ref).strip() if ref.is_file() else name)
-        return f'the folder {self.root.resolve().name}'
+        changes = re.match(r'\S+ \((\S+)\)', self.said('debian/changelog'))
+        if changes:
+            return changes.group(1)
+        commit = self.commit()
+        return f'commit {commit}' if commit else \
+            f'the folder {shown(self.root.resolve().name)}'
+
+    def commit(self):
+        """Git's head: itself a commit, or the name of one, which stands in a
+        file of this name or in a list."""
+        name = (self.said('.git/HEAD').split() or [''])[-1]
+        listed = re.findall(rf'^(\w+) {re.escape(name)}$',
+                            self.said('.git/packed-refs'), re.MULTILINE)
+        return [*self.said(f'.git/{name}').split(), *listed, name][0]
+
+    def said(self, name):
+        """The text of a file that need not be there."""
+        path = self.root / name
+        return read(path) if path.is_file() else ''
 
 
 # ----------------------------------------------------------------- writing --
@@ -858,7 +880,11 @@ def amalgamate(library, options):
         raise Refused(f'{options.wsock}: it has no {place.strip()}, where '
                       'BearSSL would stand.  Give the wsock.h that came with '
                       'this script')
-    chosen = library.select(words(tokenize(wsock)))
+    with reading(options.wsock):
+        tokens = tokenize(wsock)
+        if sum(depths(tokens)):
+            raise Refused(UNMATCHED)
+    chosen = library.select(words(tokens))
     names = [source.name for source in library.headers + chosen]
     licence = read(library.root / 'LICENSE.txt').strip().split('\n')
     head = HEAD.format(
@@ -866,6 +892,9 @@ def amalgamate(library, options):
         linkage='extern' if options.extern else 'static',
         files='\n *           '.join(textwrap.wrap(', '.join(names), 66)),
         licence='\n'.join(f' * {line}'.rstrip() for line in licence))
+    if '/*' in head[2:] or head.count('*/') != 1:
+        raise Refused(f'{library.root}: its LICENSE.txt or its version cannot '
+                      f'stand in a comment{FORK}')
     text = Fusion(library, chosen, options).text()
     return head + wsock.replace(place, text), chosen
 
@@ -954,8 +983,9 @@ class Check:
         """Run a program in a folder; returns its output."""
         try:
             done = subprocess.run(
-                [str(word) for word in command], cwd=str(folder), text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                [str(word) for word in command], cwd=str(folder),
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                universal_newlines=True)
         except OSError as error:
             raise Refused(f'{command[0]}: {error.strerror}.  --check needs '
                           'gcc, clang and nm') from None
@@ -1026,7 +1056,8 @@ class Check:
 # ------------------------------------------------------------ command line --
 
 def command_line():
-    summary, manual = __doc__.split('\n\n', 1)
+    # -OO takes the manual away.
+    summary, _, manual = (__doc__ or '').partition('\n\n')
     parser = argparse.ArgumentParser(
         description=summary, epilog=manual,
         formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -1047,23 +1078,32 @@ def command_line():
     return parser.parse_args()
 
 
-def main():
-    options = command_line()
-    try:
-        library = Library(options.bearssl)
-        if options.check:
-            with tempfile.TemporaryDirectory() as folder:
-                check = Check(library, options, Path(folder))
-                return 0 if check.run() else 1
-        spare_input(library, options)
-        text, chosen = amalgamate(library, options)
-        write(options.output, text)
-    except Refused as problem:
-        print(f'amalgamate.py: {problem}', file=sys.stderr)
-        return 1
-    print(f'{options.output}: {len(text.encode()):,} bytes, with '
-          f'{len(chosen)} of {len(library.files)} files of BearSSL')
+def run(options):
+    """What is asked for; returns the exit status."""
+    library = Library(options.bearssl)
+    if options.check:
+        with tempfile.TemporaryDirectory() as folder:
+            return 0 if Check(library, options, Path(folder)).run() else 1
+    spare_input(library, options)
+    text, chosen = amalgamate(library, options)
+    write(options.output, text)
+    print(f'{shown(str(options.output))}: {len(text.encode()):,} bytes, with '
+          f'{len(chosen)} of {len(library.files)} files of BearSSL', flush=True)
     return 0
+
+
+def main():
+    try:
+        return run(command_line())
+    except Refused as problem:
+        status, text = 1, problem
+    except OSError as error:
+        status, text = 1, f'{error.filename or "stdout"}: {error.strerror}'
+        sys.stdout = None  # it would be tried again at the end
+    except KeyboardInterrupt:
+        status, text = 130, 'interrupted'
+    print(f'amalgamate.py: {text}', file=sys.stderr)
+    return status
 
 
 if __name__ == '__main__':

@@ -71,6 +71,9 @@ cmp "$root/wsock.h" "$work/wsock.h" && diff -r "$work/good" "$work/fork" ||
     fail "the output is written over what it is made of"
 refused 'it has no #include <bearssl.h>' --bearssl "$pristine" \
     --wsock "$here/errors.sh" -o "$work/out.h"
+head -n 10000 "$root/wsock.h" >"$work/cut.h"
+refused 'cut.h: .*do not match' --bearssl "$pristine" --wsock "$work/cut.h" \
+    -o "$work/out.h"
 refused 'no such file\|No such file' --bearssl "$pristine" \
     --wsock "$work/none.h" -o "$work/out.h"
 
@@ -117,25 +120,53 @@ changed 'not text' src/config.h '1s/^/\xff/'
     sed -i 's/br_md5_init/br_md6_init/' "$work/old.h"
 refused 'is not what' --bearssl "$pristine" -o "$work/old.h" --check
 
-# A link to the output stays one.
-ln -s new.h "$work/link.h"
+# An interrupt, when it is known to read: it has opened the FIFO.  A shell's
+# background programs ignore it unless they ask for it.
+"$python" -c 'import runpy, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")' "$root/amalgamate.py" \
+    --bearssl "$work/fork" --wsock "$work/fifo" -o "$work/out.h" \
+    2>"$work/said" &
+exec 3>"$work/fifo"
+kill -INT $!
+wait $!
+status=$?
+exec 3>&-
+[ $status = 130 ] && [ "$(cat "$work/said" "$work/out.h")" = \
+    "$(printf 'amalgamate.py: interrupted\nkept')" ] &&
+    passed=$((passed + 1)) || fail "interrupted: $(cat "$work/said")"
+
 # Written in another way, the source gives the same: line ends, a mark at the
-# start, a stray semicolon, a blank behind #, no line end at the end.
-mkdir "$work/other"
-cp -r "$pristine/inc" "$pristine/src" "$pristine/LICENSE.txt" "$work/other/"
+# start, a stray semicolon, a blank behind #, no line end at the end; in a
+# folder whose name is not UTF-8, by a Python without its texts, through a link
+# that stays one.  That there is no room to say so when it is done is told.
+ln -s new.h "$work/link.h"
+other=$work/$(printf 'a "b" \342\202\254 \351')
+mkdir -p "$other/.git"
+: >"$other/.git/HEAD"
+cp -r "$pristine/inc" "$pristine/src" "$pristine/LICENSE.txt" "$other/"
 other() { # file, script
-    sed -i "$2" "$work/other/$1"
-    cmp -s "$pristine/$1" "$work/other/$1" && fail "\"$2\" changes nothing"
+    sed -i "$2" "$other/$1"
+    cmp -s "$pristine/$1" "$other/$1" && fail "\"$2\" changes nothing"
 }
 other src/inner.h 's/$/\r/; s/^#define BR_TARGET(/# define BR_TARGET(/'
 other src/hash/sha2small.c '1s/^/\xef\xbb\xbf/; $s/$/\n;/'
-printf '%s' "$(cat "$pristine/src/config.h")" >"$work/other/src/config.h"
+printf '%s' "$(cat "$pristine/src/config.h")" >"$other/src/config.h"
 body() { # all but the head's two lines on the source
     sed '/^ \* SHA-256/d; /^ \* BearSSL   /d' "$1"
 }
 body "$work/plain.h" >"$work/expected"
-"$python" "$root/amalgamate.py" --bearssl "$work/other" -o "$work/link.h" \
-    >/dev/null && body "$work/new.h" | sed 's/^# define/#define/; /^;$/d' |
+"$python" -OO -W error "$root/amalgamate.py" --bearssl "$other" \
+    -o "$work/link.h" 2>"$work/said" >/dev/full
+[ $? = 1 ] && [ "$(wc -l <"$work/said")" -eq 1 ] && [ -h "$work/link.h" ] &&
+    body "$work/new.h" | sed 's/^# define/#define/; /^;$/d' |
     cmp - "$work/expected" && passed=$((passed + 1)) ||
     fail "what is written in another way gives something else"
+
+ln -s nowhere "$other/src/new.h"
+refused 'new.h: No such file' --bearssl "$other" -o "$work/out.h"
+rm "$other/src/new.h"
+echo '*/' >>"$other/LICENSE.txt"
+refused 'cannot stand in a comment.*fork' --bearssl "$other" -o "$work/out.h"
 finish
