@@ -459,6 +459,11 @@ def reading(path):
                       'complete: the file is damaged') from None
 
 
+# What every C compiler has.
+C_HEADERS = '''assert.h errno.h limits.h stddef.h stdint.h stdio.h stdlib.h
+    string.h time.h'''.split()
+
+
 class Source:
     """A file of BearSSL."""
 
@@ -489,6 +494,15 @@ class Source:
     def included(self, quote):
         """The files that it includes by this first character: " or <."""
         return [name[1:-1] for name in self.includes if name[0] == quote]
+
+    def everywhere(self):
+        """The system's headers that it includes on every machine: outside of
+        each #if, but for the one that a header has around itself."""
+        depth, names = -self.name.endswith('.h'), []
+        for token, step in zip(self.tokens, depths(self.tokens)):
+            depth += step
+            names += includes([token]) if depth == 0 else ()
+        return [name[1:-1] for name in names if name[0] == '<']
 
     def refuse(self, what):
         raise Refused(f'{self.path}: {what}{FORK}')
@@ -564,6 +578,10 @@ class Library:
 
     def inspect_files(self):
         """Refuse files that are not the author's; note what they define."""
+        for source in self.headers + self.files:
+            for name in source.everywhere():
+                if name not in C_HEADERS:
+                    source.refuse(f'it includes <{name}> on every machine')
         stems = {}
         for source in self.files:
             stem = source.path.stem

@@ -82,6 +82,10 @@ changed 'bearssl_hash.h.*the macro PROGMEM.*fork' inc/bearssl_hash.h \
     '30s/^/#define PROGMEM\n/'
 changed 'includes <pgmspace.h>.*fork' inc/bearssl_hash.h \
     '30s/^/#include <pgmspace.h>\n/'
+changed 'inner.h: it includes <pgmspace.h> on every machine.*fork' \
+    src/inner.h 's/^#include <limits.h>/#include <pgmspace.h>/'
+changed 'sha2small.c: it includes <pgmspace.h> on every machine.*fork' \
+    src/hash/sha2small.c '1s/^/#include <pgmspace.h>\n/'
 changed 'sha2small.c.*PROGMEM.*fork' src/hash/sha2small.c \
     's/br_sha224_IV\[8\]/& PROGMEM/'
 changed 'ICACHE_ATTR.*fork' src/hash/sha2small.c \
