@@ -701,6 +701,12 @@ C++ files just include wsock_tls.h"
 #endif
 ''' % '\n'.join(f'#pragma GCC diagnostic ignored "-W{name}"' for name in WARNINGS)
 
+ALONE = '''#if %s
+#error "wsock_tls.h: another BearSSL's headers stand before it: include the \\
+implementation first, or BearSSL in another file"
+#endif
+'''
+
 END = '''#if defined(__clang__)
 #pragma clang diagnostic pop
 #elif defined(__GNUC__)
@@ -737,11 +743,18 @@ class Fusion:
             if header not in library.public:
                 hidden.update(header.macros)
         return ''.join([
-            START, *before,
+            START, self.alone(), *before,
             *(self.header(header) for header in library.headers),
             *(self.conditional(header) for header in library.headers),
             *(self.file(source) for source in self.chosen),
             more, undefine(hidden), END])
+
+    def alone(self):
+        """Behind another BearSSL's headers those here would be skipped, as
+        they have the same macros around them."""
+        guards = [name for header in self.library.public
+                  for name, macro in header.macros.items() if not macro.body]
+        return ALONE % ' || \\\n    '.join(f'defined({g})' for g in guards)
 
     def header(self, header):
         """A header, but for the parts of inner.h that go to files, and for

@@ -72,6 +72,10 @@ amalgamate_builds() {
     else
         missing "wsock_tls.h with tcc" "no tcc"
     fi
+    printf '#include <bearssl.h>\n#include "one.c"\n' >"$dir/behind.c"
+    job "behind another BearSSL it says what to do" "gcc -I '$bearssl/inc' \
+        -fsyntax-only '$dir/behind.c' 2>&1 | \
+        grep -q 'error: #error.*another BearSSL'"
     have g++ || { missing "wsock_tls.h with g++" "no g++"; return; }
     job "C++ includes wsock_tls.h" "g++ -std=c++11 $warnings \
         -o '$dir/use' '$dir/use.cpp' && '$dir/use'"
