@@ -4,8 +4,9 @@
     python3 amalgamate.py --bearssl DIR [-o wsock_tls.h]
 
 DIR is a folder of BearSSL's source (0.6 or newer) as its author or a
-distribution publishes it; `apt-get source bearssl` makes one.  The result is
-used exactly like wsock.h.  In one C file of the program:
+distribution publishes it; `apt-get source bearssl` makes one, where apt knows
+sources.  Python 3.6 or newer is all that is needed.  The result is used
+exactly like wsock.h.  In one C file of the program:
 
     #define WSOCK_IMPLEMENTATION
     #include "wsock_tls.h"
@@ -60,6 +61,7 @@ proof:
 """
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import os
@@ -111,7 +113,7 @@ class Token(NamedTuple):
 
 LEXEMES = re.compile(r'''
     (?P<blank> [ \t\f\v]+ | \\\n | \n)
-  | (?P<comment> /\*.*?\*/ | //[^\n]*)
+  | (?P<comment> /\*.*?(?:\*/|\Z) | //[^\n]*)
   | (?P<string> "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*')
   | (?P<number> \.?[0-9](?:[eEpP][+-]|[.\w])*)
   | (?P<word> [A-Za-z_]\w*)
@@ -125,16 +127,31 @@ SPACE = 'blank', 'comment'
 def lex(text):
     """Split text into tokens, of which a preprocessor line is many."""
     for match in LEXEMES.finditer(text):
-        if match.lastgroup == 'wrong':
+        token = Token(match.lastgroup, match.group())
+        wrong = token.kind in ('wrong', 'comment') and fault(token)
+        if wrong:
             line = text.count('\n', 0, match.start()) + 1
-            raise Refused(f'line {line}: {match.group()} is not C: '
-                          'the file is damaged')
-        yield Token(match.lastgroup, match.group())
+            raise Refused(f'line {line}: {wrong}: the file is damaged')
+        yield token
+
+
+def fault(token):
+    """Why it is in no file that is whole; empty: it can be.  A comment that
+    has lost its end goes on to that of the next, over the code between."""
+    inner = token.text[2:]
+    if token.kind == 'wrong':
+        return f'{ascii(token.text)} is not C'
+    if token.text.startswith('/*') and (
+            '/*' in inner or not inner.endswith('*/')):
+        return 'a comment does not end'
+    return ''
 
 
 def tokenize(text):
     """Split a file into tokens; a preprocessor line, however long, is one."""
     tokens, line, fresh = [], None, True
+    if not text.endswith('\n'):
+        text += '\n'  # a preprocessor line ends with it
     for token in lex(text):
         if token.text == '\n':
             if line is not None:
@@ -169,12 +186,17 @@ def words(tokens):
     return {text for text in texts if text.isidentifier()}
 
 
+def depths(tokens):
+    """By how much each token goes into an #if, or out of it."""
+    steps = {'if': 1, 'ifdef': 1, 'ifndef': 1, 'endif': -1}
+    return (steps.get(parts(token)[0], 0) for token in tokens)
+
+
 def group(tokens, start):
     """The index behind the #endif of the #if at `start`."""
     depth = 0
-    for i in range(start, len(tokens)):
-        depth += parts(tokens[i])[0] in ('if', 'ifdef', 'ifndef')
-        depth -= parts(tokens[i])[0] == 'endif'
+    for i, step in enumerate(depths(tokens[start:]), start):
+        depth += step
         if depth == 0:
             return i + 1
     raise Refused(UNMATCHED)
@@ -192,11 +214,14 @@ def without_cplusplus(tokens):
     return kept
 
 
-def includes(tokens, quote):
-    """The files that are included, by their first character: " or <."""
+def includes(tokens):
+    """What is included, each with its quotes or brackets."""
     names = [''.join(parts(token)[1:]) for token in tokens
              if parts(token)[0] == 'include']
-    return [name[1:-1] for name in names if name[0] == quote]
+    for name in names:
+        if name[:1] not in ('"', '<'):
+            raise Refused(f'"#include {name}" names no file{FORK}')
+    return names
 
 
 # ------------------------------------------------------------ declarations --
@@ -243,7 +268,7 @@ def macros_of(tokens):
             continue
         name, *body = parts(token)[1:]
         parameters = None
-        if token.text.split(None, 1)[1].startswith(f'{name}('):
+        if re.match(rf'#\s*define\s+{re.escape(name)}\(', token.text):
             end = body.index(')')
             parameters, body = body[1:end:2], body[end + 1:]
         if name not in found or len(body) > len(found[name].body):
@@ -274,6 +299,8 @@ def declarations(tokens, macros, types):
         if token.kind in SPACE or token.kind == 'directive':
             continue
         depth -= token.text == '}'
+        if depth < 0:
+            raise Refused(UNMATCHED)
         if depth == 0:
             head.append((i, token.text))
         depth += token.text == '{'
@@ -323,6 +350,8 @@ def declaration(head, macros, types):
     """What a declaration declares: one name, or none if it is a struct or
     the like; what a macro makes may be several."""
     texts = [text for _, text in head]
+    if texts == [';']:
+        return []
     if texts[0] in macros and macros[texts[0]].is_function():
         return [one._replace(start=head[0][0], end=head[-1][0])
                 for one in expanded(texts, macros, types)]
@@ -402,14 +431,37 @@ def name_of(texts):
 
 # ------------------------------------------------------------- the sources --
 
+def shown(name):
+    """A file's name as text that can be written, whatever its bytes are."""
+    return os.fsencode(name).decode('utf-8', 'backslashreplace')
+
+
 def read(path):
     """A file's text."""
     try:
-        return path.read_bytes().decode().replace('\r\n', '\n')
+        return path.read_bytes().decode('utf-8-sig').replace('\r\n', '\n')
     except OSError as error:
         raise Refused(f'{path}: {error.strerror}') from None
     except UnicodeDecodeError:
         raise Refused(f'{path}: it is not text: the file is damaged') from None
+
+
+@contextlib.contextmanager
+def reading(path):
+    """Give errors the file's name.  What is not C can lack a token anywhere:
+    to look for each would be most of this script."""
+    try:
+        yield
+    except Refused as error:
+        raise Refused(f'{path}: {error}') from None
+    except (IndexError, ValueError):
+        raise Refused(f'{path}: a declaration or a preprocessor line is not '
+                      'complete: the file is damaged') from None
+
+
+# What every C compiler has.
+C_HEADERS = '''assert.h errno.h limits.h stddef.h stdint.h stdio.h stdlib.h
+    string.h time.h'''.split()
 
 
 class Source:
@@ -418,29 +470,39 @@ class Source:
     def __init__(self, root, name):
         self.path, self.name = root / name, name
         text = read(self.path)
-        try:
+        with reading(self.path):
             self.tokens = without_cplusplus(tokenize(text))
-        except Refused as error:
-            raise Refused(f'{self.path}: {error}') from None
+            self.includes = includes(self.tokens)
+            self.macros = macros_of(self.tokens)
         self.words = words(self.tokens)
-        self.macros = macros_of(self.tokens)
         # Where it includes inner.h, behind its switches for that.
         self.inner = next((i for i, token in enumerate(self.tokens)
                            if parts(token) == ('include', '"inner.h"')), None)
 
     def understand(self, macros, types):
         """Find what it declares; `macros` and `types` are the headers'."""
-        try:
+        with reading(self.path):
             self.declarations = declarations(
                 self.tokens, {**macros, **self.macros}, types)
-        except Refused as error:
-            raise Refused(f'{self.path}: {error}') from None
         self.shared = [one for one in self.declarations
                        if one.kind == 'definition' and not one.private]
         own = [one for one in self.declarations
                if one.private or one.kind == 'type']
         self.own = {one.name for one in own} | {
             one.pasted for one in own if one.pasted}
+
+    def included(self, quote):
+        """The files that it includes by this first character: " or <."""
+        return [name[1:-1] for name in self.includes if name[0] == quote]
+
+    def everywhere(self):
+        """The system's headers that it includes on every machine: outside of
+        each #if, but for the one that a header has around itself."""
+        depth, names = -self.name.endswith('.h'), []
+        for token, step in zip(self.tokens, depths(self.tokens)):
+            depth += step
+            names += includes([token]) if depth == 0 else ()
+        return [name[1:-1] for name in names if name[0] == '<']
 
     def refuse(self, what):
         raise Refused(f'{self.path}: {what}{FORK}')
@@ -488,7 +550,7 @@ class Library:
             return
         begun.add(name)
         header = Source(self.root, name)
-        for other in includes(header.tokens, '"'):
+        for other in header.included('"'):
             found = [f'{folder}/{other}' for folder in ('src', 'inc')
                      if (self.root / folder / other).is_file()]
             if not found:
@@ -507,7 +569,7 @@ class Library:
             for name in header.macros:
                 if not name.lower().startswith('br_'):
                     header.refuse(f'a public header has the macro {name}')
-            for name in includes(header.tokens, '<'):
+            for name in header.included('<'):
                 if name not in ('stddef.h', 'stdint.h', 'string.h'):
                     header.refuse(f'a public header includes <{name}>')
         for name in SWITCHES:
@@ -516,13 +578,17 @@ class Library:
 
     def inspect_files(self):
         """Refuse files that are not the author's; note what they define."""
+        for source in self.headers + self.files:
+            for name in source.everywhere():
+                if name not in C_HEADERS:
+                    source.refuse(f'it includes <{name}> on every machine')
         stems = {}
         for source in self.files:
             stem = source.path.stem
             if not stem.isidentifier() or stem in stems:
                 source.refuse('the name cannot tell its functions apart')
             stems[stem] = source
-            for name in includes(source.tokens, '"'):
+            for name in source.included('"'):
                 if name not in ('inner.h', 'bearssl.h'):
                     source.refuse(f'it includes "{name}"')
             for one in source.shared:
@@ -571,9 +637,9 @@ class Library:
         # Those with headers of the system that others do without come last,
         # as all that follows sees what these define.
         known = {name for header in self.headers
-                 for name in includes(header.tokens, '<')}
+                 for name in header.included('<')}
         return sorted(chosen, key=lambda source: (
-            not known.issuperset(includes(source.tokens, '<')), source.name))
+            not known.issuperset(source.included('<')), source.name))
 
     def fingerprint(self):
         """See "repeatable" in the manual."""
@@ -589,14 +655,25 @@ class Library:
     def version(self):
         """What the folder says, as the source itself has no version: Debian's
         change log, git's head, or the folder's name."""
-        changes, head = self.root / 'debian/changelog', self.root / '.git/HEAD'
-        if changes.is_file():
-            return read(changes).split(')')[0].split('(')[-1]
-        if head.is_file():
-            name = read(head).split()[-1]
-            ref = self.root / '.git' / name
-            return 'commit ' + (read(ref).strip() if ref.is_file() else name)
-        return f'the folder {self.root.resolve().name}'
+        changes = re.match(r'\S+ \((\S+)\)', self.said('debian/changelog'))
+        if changes:
+            return changes.group(1)
+        commit = self.commit()
+        return f'commit {commit}' if commit else \
+            f'the folder {shown(self.root.resolve().name)}'
+
+    def commit(self):
+        """Git's head: itself a commit, or the name of one, which stands in a
+        file of this name or in a list."""
+        name = (self.said('.git/HEAD').split() or [''])[-1]
+        listed = re.findall(rf'^(\w+) {re.escape(name)}$',
+                            self.said('.git/packed-refs'), re.MULTILINE)
+        return [*self.said(f'.git/{name}').split(), *listed, name][0]
+
+    def said(self, name):
+        """The text of a file that need not be there."""
+        path = self.root / name
+        return read(path) if path.is_file() else ''
 
 
 # ----------------------------------------------------------------- writing --
@@ -623,6 +700,12 @@ C++ files just include wsock_tls.h"
 #pragma warning(push, 0)
 #endif
 ''' % '\n'.join(f'#pragma GCC diagnostic ignored "-W{name}"' for name in WARNINGS)
+
+ALONE = '''#if %s
+#error "wsock_tls.h: another BearSSL's headers stand before it: include the \\
+implementation first, or BearSSL in another file"
+#endif
+'''
 
 END = '''#if defined(__clang__)
 #pragma clang diagnostic pop
@@ -660,11 +743,18 @@ class Fusion:
             if header not in library.public:
                 hidden.update(header.macros)
         return ''.join([
-            START, *before,
+            START, self.alone(), *before,
             *(self.header(header) for header in library.headers),
             *(self.conditional(header) for header in library.headers),
             *(self.file(source) for source in self.chosen),
             more, undefine(hidden), END])
+
+    def alone(self):
+        """Behind another BearSSL's headers those here would be skipped, as
+        they have the same macros around them."""
+        guards = [name for header in self.library.public
+                  for name, macro in header.macros.items() if not macro.body]
+        return ALONE % ' || \\\n    '.join(f'defined({g})' for g in guards)
 
     def header(self, header):
         """A header, but for the parts of inner.h that go to files, and for
@@ -723,7 +813,8 @@ class Fusion:
                 if one.kind == 'declaration' and one.bracket and \
                         source.tokens[one.bracket + 1].text == ']':
                     home, definitions = self.homes[one.name]
-                    size = array_size(home, definitions[0])
+                    with reading(home.path):
+                        size = array_size(home, definitions[0])
                     edits[one.bracket] = f'[{size}'
         return edits
 
@@ -820,7 +911,11 @@ def amalgamate(library, options):
         raise Refused(f'{options.wsock}: it has no {place.strip()}, where '
                       'BearSSL would stand.  Give the wsock.h that came with '
                       'this script')
-    chosen = library.select(words(tokenize(wsock)))
+    with reading(options.wsock):
+        tokens = tokenize(wsock)
+        if sum(depths(tokens)):
+            raise Refused(UNMATCHED)
+    chosen = library.select(words(tokens))
     names = [source.name for source in library.headers + chosen]
     licence = read(library.root / 'LICENSE.txt').strip().split('\n')
     head = HEAD.format(
@@ -828,23 +923,42 @@ def amalgamate(library, options):
         linkage='extern' if options.extern else 'static',
         files='\n *           '.join(textwrap.wrap(', '.join(names), 66)),
         licence='\n'.join(f' * {line}'.rstrip() for line in licence))
+    if '/*' in head[2:] or head.count('*/') != 1:
+        raise Refused(f'{library.root}: its LICENSE.txt or its version cannot '
+                      f'stand in a comment{FORK}')
     text = Fusion(library, chosen, options).text()
     return head + wsock.replace(place, text), chosen
 
 
 def write(path, text):
-    """Write a file as a whole or not at all."""
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
+    """Write a file as a whole or not at all.  A link stays one; a device,
+    which a file would take the place of, is refused."""
+    whole = Path(os.path.realpath(str(path)))
     try:
+        if whole.exists() and not whole.is_file():
+            raise OSError(0, 'it is not a file')
+        part = whole.with_name(f'{whole.name}.{os.getpid()}.part')
         try:
             part.write_bytes(text.encode())
-            os.replace(part, path)
+            os.replace(str(part), str(whole))
         finally:
             if part.exists():
                 part.unlink()
     except OSError as error:
         raise Refused(f'{path} cannot be written: {error.strerror}.  Give '
                       'another file with -o') from None
+
+
+def spare_input(library, options):
+    """Refuse to write over what the output is made of."""
+    output = Path(os.path.realpath(str(options.output)))
+    root = library.root
+    for given in (options.wsock, root / 'inc', root / 'src',
+                  root / 'LICENSE.txt', Path(__file__)):
+        given = Path(os.path.realpath(str(given)))
+        if given == output or given in output.parents:
+            raise Refused(f'{options.output} cannot be written: the output is '
+                          'made of it.  Give another file with -o')
 
 
 # ---------------------------------------------------------------- checking --
@@ -900,8 +1014,9 @@ class Check:
         """Run a program in a folder; returns its output."""
         try:
             done = subprocess.run(
-                [str(word) for word in command], cwd=str(folder), text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                [str(word) for word in command], cwd=str(folder),
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                universal_newlines=True)
         except OSError as error:
             raise Refused(f'{command[0]}: {error.strerror}.  --check needs '
                           'gcc, clang and nm') from None
@@ -972,7 +1087,8 @@ class Check:
 # ------------------------------------------------------------ command line --
 
 def command_line():
-    summary, manual = __doc__.split('\n\n', 1)
+    # -OO takes the manual away.
+    summary, _, manual = (__doc__ or '').partition('\n\n')
     parser = argparse.ArgumentParser(
         description=summary, epilog=manual,
         formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -993,22 +1109,32 @@ def command_line():
     return parser.parse_args()
 
 
-def main():
-    options = command_line()
-    try:
-        library = Library(options.bearssl)
-        if options.check:
-            with tempfile.TemporaryDirectory() as folder:
-                check = Check(library, options, Path(folder))
-                return 0 if check.run() else 1
-        text, chosen = amalgamate(library, options)
-        write(options.output, text)
-    except Refused as problem:
-        print(f'amalgamate.py: {problem}', file=sys.stderr)
-        return 1
-    print(f'{options.output}: {len(text.encode()):,} bytes, with '
-          f'{len(chosen)} of {len(library.files)} files of BearSSL')
+def run(options):
+    """What is asked for; returns the exit status."""
+    library = Library(options.bearssl)
+    if options.check:
+        with tempfile.TemporaryDirectory() as folder:
+            return 0 if Check(library, options, Path(folder)).run() else 1
+    spare_input(library, options)
+    text, chosen = amalgamate(library, options)
+    write(options.output, text)
+    print(f'{shown(str(options.output))}: {len(text.encode()):,} bytes, with '
+          f'{len(chosen)} of {len(library.files)} files of BearSSL', flush=True)
     return 0
+
+
+def main():
+    try:
+        return run(command_line())
+    except Refused as problem:
+        status, text = 1, problem
+    except OSError as error:
+        status, text = 1, f'{error.filename or "stdout"}: {error.strerror}'
+        sys.stdout = None  # it would be tried again at the end
+    except KeyboardInterrupt:
+        status, text = 130, 'interrupted'
+    print(f'amalgamate.py: {text}', file=sys.stderr)
+    return status
 
 
 if __name__ == '__main__':

@@ -2063,7 +2063,7 @@ typedef struct wsock__in {
     uint8_t in_frame;    /* a frame's header was read, its end was not */
     uint8_t fin;         /* of the current frame */
     uint8_t delivered;   /* `message` was lent out with the last event */
-    uint8_t small[WSOCK__CONTROL_FRAME_MOST + 5]; /* frames' tails */
+    uint8_t brief[WSOCK__CONTROL_FRAME_MOST + 5]; /* frames' tails */
 } wsock__in;
 
 /* Why something ended: what wsock_why() shows, and its line. */
@@ -5489,9 +5489,9 @@ static wsock__in *wsock__in_get(wsock *ws)
     in = (wsock__in *)wsock__pool_take(ws->loop, &ws->loop->ins);
     if (!in)
         return NULL;
-    memset(in, 0, offsetof(wsock__in, small));
-    in->tail = in->small;
-    in->tail_capacity = sizeof in->small;
+    memset(in, 0, offsetof(wsock__in, brief));
+    in->tail = in->brief;
+    in->tail_capacity = sizeof in->brief;
     ws->in = in;
     return in;
 }
@@ -5540,7 +5540,7 @@ static inline void wsock__input(wsock *ws, uint8_t *bytes, size_t size)
 static void wsock__tail_move(wsock__loop *l, wsock__in *in, uint8_t *to,
                              size_t capacity)
 {
-    if (in->tail != in->small)
+    if (in->tail != in->brief)
         wsock__buffer_give(l, in->tail, in->tail_capacity);
     in->tail = to;
     in->tail_capacity = capacity;
@@ -5556,10 +5556,10 @@ static int wsock__tail_room(wsock *ws, size_t keep, size_t size)
     size_t got;
     if (!in)
         return 0;
-    if (size <= sizeof in->small && in->tail != in->small) {
+    if (size <= sizeof in->brief && in->tail != in->brief) {
         if (keep) /* little is left: the buffer is for larger things */
-            memcpy(in->small, l->pos, keep);
-        wsock__tail_move(l, in, in->small, sizeof in->small);
+            memcpy(in->brief, l->pos, keep);
+        wsock__tail_move(l, in, in->brief, sizeof in->brief);
         return 1;
     }
     if (size <= in->tail_capacity) {
@@ -5624,7 +5624,7 @@ static void wsock__in_settle(wsock *ws)
         (l->pos >= in->tail && l->pos < in->tail + in->tail_capacity &&
          l->pos < l->end))
         return;
-    wsock__tail_move(l, in, in->small, sizeof in->small);
+    wsock__tail_move(l, in, in->brief, sizeof in->brief);
     if (in->in_frame || in->in_message || in->message)
         return;
     ws->in = NULL;
@@ -5666,7 +5666,7 @@ static void wsock__in_free(wsock *ws)
     if (!in)
         return;
     wsock__message_give(ws);
-    wsock__tail_move(ws->loop, in, in->small, sizeof in->small);
+    wsock__tail_move(ws->loop, in, in->brief, sizeof in->brief);
     ws->in = NULL;
     wsock__pool_give(ws->loop, &ws->loop->ins, in);
 }
@@ -5938,8 +5938,8 @@ static uint8_t *wsock__kept_take(wsock *ws, size_t size)
         r->kept = l->message;
         r->kept_capacity = l->message_size;
         if (ws->in) {
-            ws->in->tail = ws->in->small;
-            ws->in->tail_capacity = sizeof ws->in->small;
+            ws->in->tail = ws->in->brief;
+            ws->in->tail_capacity = sizeof ws->in->brief;
         }
     } else {
         r->kept = wsock__buffer_take(l, l->fixed ? l->message_size : size,
@@ -12110,7 +12110,7 @@ static size_t wsock__memory_of(const wsock *ws)
     size_t sum = 0;
     if (in) {
         sum += l->ins.size + in->capacity;
-        if (in->tail != in->small)
+        if (in->tail != in->brief)
             sum += in->tail_capacity;
     }
     if (ws->out)

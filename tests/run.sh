@@ -669,7 +669,7 @@ tls_builds() {
     [ -z "$clang_cl" ] || [ ! -d /usr/share/mingw-w64/include ] ||
         job "BearSSL, clang-cl /W4" "$clang_cl \
             --target=x86_64-pc-windows-msvc /W4 /WX /Zs /DWSOCK_BEARSSL \
-            /D_UCRT /imsvc '$work/tls/include' \
+            /D_UCRT /Dsmall=char /imsvc '$work/tls/include' \
             /imsvc /usr/share/mingw-w64/include /clang:-fgnuc-version=12.2 \
             -- $p"
 }

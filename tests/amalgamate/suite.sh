@@ -72,6 +72,10 @@ amalgamate_builds() {
     else
         missing "wsock_tls.h with tcc" "no tcc"
     fi
+    printf '#include <bearssl.h>\n#include "one.c"\n' >"$dir/behind.c"
+    job "behind another BearSSL it says what to do" "gcc -I '$bearssl/inc' \
+        -fsyntax-only '$dir/behind.c' 2>&1 | \
+        grep -q 'error: #error.*another BearSSL'"
     have g++ || { missing "wsock_tls.h with g++" "no g++"; return; }
     job "C++ includes wsock_tls.h" "g++ -std=c++11 $warnings \
         -o '$dir/use' '$dir/use.cpp' && '$dir/use'"
@@ -216,8 +220,8 @@ amalgamate_example_builds() {
         '$dir/examples/client_wss.c'"
     job "client_hello, its size" "gcc -Os -s -DWSOCK_STATIC \
         -o '$dir/plain' examples/client_hello.c"
-    job "echo_server with wsock_tls.h" "cp '$fused' '$dir/tree/wsock.h' && gcc \
-        -o '$dir/echo_server' '$dir/tree/examples/echo_server.c'"
+    line=$(sed -n '/^cc .*-include wsock_tls.h/{N;s/\\\n *//;p;}' README.md)
+    job "README.md: $line" "cd '$dir' && $line -Wall -Wextra -Werror"
 }
 
 # The limit is on what TLS adds to the example that has none.
@@ -257,9 +261,9 @@ suite_amalgamate() {
     sh tests/peers/tls/bearssl.sh "$bearssl" 2>"$work/bearssl.log" ||
         { missing amalgamate "$(cat "$work/bearssl.log")"; return; }
     rm -rf "$dir"
-    mkdir -p "$dir/examples" "$dir/tree/examples"
-    cp examples/client_wss.c "$dir/examples/"
-    cp examples/echo_server.c "$dir/tree/examples/"
+    mkdir -p "$dir/examples"
+    cp examples/client_wss.c examples/echo_server.c "$dir/examples/"
+    cp wsock.h "$dir/"
     sh -c "$(amalgamate "$fused")" >"$dir/log" 2>&1 ||
         { fail "amalgamate.py" "$dir/log"; return; }
     begin

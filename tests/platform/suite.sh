@@ -57,13 +57,14 @@ platform_windows_builds() {
         missing "build with clang-cl" "no clang-cl or no mingw-w64 headers"
         return
     fi
-    # The last: what is for MSVC and not for clang.
+    # The last: what is for MSVC and not for clang.  `small` is a macro of
+    # Microsoft's windows.h, which MinGW's does not have.
     for set in '' /DWSOCK_STATIC /DWSOCK_NO_THREADS '/TP /std:c++17' \
         '/arch:AVX2 /clang:-U__clang__'; do
         job "clang-cl /W4 $set" "$clang_cl --target=x86_64-pc-windows-msvc \
-            /W4 /WX /c /O2 $set /DONE_UNIT /imsvc $headers \
-            /clang:-fgnuc-version=12.2 /Fo$work/platform/cl.obj \
-            -- $platform/use.c"
+            /W4 /WX /c /O2 $set /DONE_UNIT /Dsmall=char \
+            /imsvc $headers /clang:-fgnuc-version=12.2 \
+            /Fo$work/platform/cl.obj -- $platform/use.c"
     done
 }
 
