@@ -1542,17 +1542,29 @@ TEST(headers_end_with_a_blocking_close)
         }
 }
 
+/* A client that has its memory in `block`. */
+static wsock *blocking_in(void *block, size_t size)
+{
+    wsock_options o = options_with(0);
+    o.memory = block;
+    o.memory_size = size;
+    CHECK(wsock_memory_needed(WSOCK_CLIENT, "ws://h/", &o) <= size);
+    return wsock_new(WSOCK_CLIENT, "ws://h/", &o);
+}
+
 /* A send is no reading call: what it reads ahead leaves the headers as they
- * are, also where an allocation fails. */
+ * are, also where an allocation fails, and in options.memory. */
 TEST(headers_outlast_a_send_that_reads_ahead)
 {
     static const char *const headers[] = {
         "X-Long: 0123456789012345678901234567890123456789012345678901234567890"
         "123456789012345678901234567890123456789012345678901234567890", NULL
     };
+    enum { IN_BLOCK = 6, BLOCK = 1 << 20 };
     uint8_t *data = test_pattern(20000);
+    void *block = malloc(BLOCK);
     int n;
-    for (n = 0; n < 6; n++) {
+    for (n = 0; n <= IN_BLOCK; n++) {
         wsock_options o = options_with(WSOCK_NONBLOCKING);
         world w;
         int i, r;
@@ -1562,6 +1574,10 @@ TEST(headers_outlast_a_send_that_reads_ahead)
         o.system = &w.system.system;
         o.headers = headers;
         w.peer.ws = wsock_new(WSOCK_SERVER, NULL, &o);
+        if (n == IN_BLOCK) {
+            wsock_free(w.ws);
+            w.ws = blocking_in(block, BLOCK);
+        }
         for (i = 0; i < 2; i++) {
             w.link.end[i].max_read = 200; /* a head in pieces is kept */
             w.link.end[i].capacity = 1000;
@@ -1569,7 +1585,7 @@ TEST(headers_outlast_a_send_that_reads_ahead)
         wsock_attach(w.peer.ws, &w.filtered[1]);
         CHECK_RESULT(wsock_attach(w.ws, &w.filtered[0]), WSOCK_OK);
         CHECK_RESULT(wsock_send(w.ws, WSOCK_TEXT, "hi", 2), WSOCK_OK);
-        if (n)
+        if (n && n < IN_BLOCK)
             w.system.fail_at = w.system.allocations + n;
         r = wsock_send(w.ws, WSOCK_BINARY, data, 20000);
         CHECK(r == WSOCK_OK || (n && r == WSOCK_NO_MEMORY));
@@ -1579,6 +1595,7 @@ TEST(headers_outlast_a_send_that_reads_ahead)
         test_peer_end(&w.peer);
         world_free(&w);
     }
+    free(block);
     free(data);
 }
 
