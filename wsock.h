@@ -1100,8 +1100,9 @@ WSOCK_API int wsock_respond(wsock *ws, int status,
  *   data  in  `size` bytes, copied once; NULL only if size is 0
  * Connections that are not open, or have sent Close, are passed over.
  * Returns  how many were skipped because their queue is at send_limit, or
- *          memory was out, or they are in the middle of a fragmented send; 0:
- *          everyone has it.  Those whose queue was full get DRAIN later.
+ *          memory or random bytes were out (which fails none of them), or
+ *          they are in the middle of a fragmented send; 0: everyone has it.
+ *          Those whose queue was full get DRAIN later.
  *          WSOCK_INVALID_PARAMETER, WSOCK_NO_MEMORY   nobody has it. */
 WSOCK_API int wsock_broadcast(wsock_server *server, wsock *const *to,
                               size_t count, unsigned kind, const void *data,
